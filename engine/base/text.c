@@ -1,0 +1,91 @@
+#include "engine/base/text.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/memory.h"
+
+static bool text_sane(const struct text *text)
+{
+    return text->bytes == NULL ? text->used == 0 && text->size == 0
+                               : text->used < text->size && text->bytes[text->used] == '\0';
+}
+
+/* Makes room for `more` bytes and the NUL; false past the ceiling. */
+static bool text_grow(struct text *text, size_t more)
+{
+    size_t size = text->size;
+
+    assert(text_sane(text));
+    if (more > TEXT_BYTES_MAX - text->used) {
+        text->overflow = true;
+        return false;
+    }
+    if (text->used + more + 1 <= size)
+        return true;
+    if (size == 0)
+        size = 128;
+    while (size < text->used + more + 1)
+        size *= 2;
+    text->bytes = memory_resize(text->bytes, size);
+    text->size = size;
+    text->bytes[text->used] = '\0';
+    return true;
+}
+
+void text_append_bytes(struct text *text, const char *bytes, size_t count)
+{
+    if (!text_grow(text, count))
+        return;
+    memcpy(text->bytes + text->used, bytes, count);
+    text->used += count;
+    text->bytes[text->used] = '\0';
+}
+
+void text_append(struct text *text, const char *string)
+{
+    text_append_bytes(text, string, strlen(string));
+}
+
+void text_appendf(struct text *text, const char *format, ...)
+{
+    va_list args;
+    int length;
+
+    va_start(args, format);
+    length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length < 0 || !text_grow(text, (size_t)length))
+        return;
+    va_start(args, format);
+    vsnprintf(text->bytes + text->used, (size_t)length + 1, format, args);
+    va_end(args);
+    text->used += (size_t)length;
+}
+
+void text_separate(struct text *text, const char *separator)
+{
+    if (text->used > 0)
+        text_append(text, separator);
+}
+
+void text_clear(struct text *text)
+{
+    text->used = 0;
+    text->overflow = false;
+    if (text->bytes != NULL)
+        text->bytes[0] = '\0';
+}
+
+const char *text_string(const struct text *text)
+{
+    return text->bytes == NULL ? "" : text->bytes;
+}
+
+void text_deinit(struct text *text)
+{
+    free(text->bytes);
+    *text = (struct text){0};
+}
