@@ -1,6 +1,7 @@
 /*
- * Time. Code that decides by time takes `now` as a parameter, so that tests step it by hand; only loops that really
- * wait call these. All values are microseconds or milliseconds of the monotonic clock, as the name's last word says.
+ * Time. Code that decides by time takes `now` as a parameter, so that tests step it by hand; only
+ * loops that really wait call these. All values are microseconds or milliseconds of the monotonic
+ * clock, as the name's last word says.
  */
 #ifndef PGHAUL_BASE_CLOCK_H
 #define PGHAUL_BASE_CLOCK_H

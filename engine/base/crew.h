@@ -1,9 +1,10 @@
 /*
  * A crew: N threads that run the same function until each returns.
  *
- * The first member that fails wins: its error is kept, `crew_failed()` turns true for the others, and `cancel` is
- * called once, from the failing thread, to wake members that block in a query. crew_run() joins all of them before it
- * returns, whatever happened, so everything a member points to may live on the caller's stack.
+ * The first member that fails wins: its error is kept, `crew_failed()` turns true for the others,
+ * and `cancel` is called once, from the failing thread, to wake members that block in a query.
+ * crew_run() joins all of them before it returns, whatever happened, so everything a member points
+ * to may live on the caller's stack.
  *
  * No lock is held while a member or `cancel` runs.
  */

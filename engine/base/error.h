@@ -1,9 +1,10 @@
 /*
  * One error type for the whole program.
  *
- * A function that can fail returns bool, is marked MUST_CHECK and takes a `struct error *` last. It sets the error once,
- * at the origin; callers add context with error_context() and pass it up; the top logs it once. The struct is plain
- * memory of fixed size: nothing to free, copyable, one per thread.
+ * A function that can fail returns bool, is marked MUST_CHECK and takes a `struct error *` last. It
+ * sets the error once, at the origin; callers add context with error_context() and pass it up; the
+ * top logs it once. The struct is plain memory of fixed size: nothing to free, copyable, one per
+ * thread.
  *
  *     if (!session_run(session, "VACUUM", error))
  *         return error_context(error, "could not vacuum %s", name);
@@ -31,6 +32,7 @@ enum error_code {
     ERROR_WAITING,      /* waiting for a person, a window or a closed signal */
     ERROR_UNDONE,       /* failed, and what was done is undone */
     ERROR_NEEDS_PERSON, /* undo failed, or going on would lose data */
+    ERROR_AGAIN,        /* the copy is stale as a whole; the runner goes back to an earlier phase */
     ERROR_SYSTEM,       /* the operating system: files, processes, threads */
     ERROR_INTERNAL,     /* a defect of ours */
 };
@@ -44,8 +46,12 @@ struct error {
     char hint[1024];
 };
 
-/* Sets code and primary message, clears the rest. Returns false, so that `return error_set(...)` reads well. */
-bool error_set(struct error *error, enum error_code code, const char *format, ...) PRINTF_LIKE(3, 4);
+/*
+ * Sets code and primary message, clears the rest. Returns false, so that `return error_set(...)`
+ * reads well.
+ */
+bool error_set(struct error *error, enum error_code code, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 
 /* Adds to an error that is set. Both return false for the same reason. */
 bool error_detail(struct error *error, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -38,8 +38,8 @@ void log_error(struct log *log, const struct error *error)
     log_write(log, &text);
 }
 
-static void PRINTF_LIKE(4, 0)
-    log_message(struct log *log, enum log_level level, const char *label, const char *format, va_list args)
+static void PRINTF_LIKE(4, 0) log_message(struct log *log, enum log_level level, const char *label,
+                                          const char *format, va_list args)
 {
     char message[4096];
     TEXT_AUTO text = {0};

@@ -1,6 +1,7 @@
 /*
- * Messages for people, on stderr: primary message, detail, hint, each on its own line, "pghaul: " before the first.
- * Results never go here (they are stdout's), and nothing parses this. Any thread may call; a message is one write.
+ * Messages for people, on stderr: primary message, detail, hint, each on its own line, "pghaul: "
+ * before the first. Results never go here (they are stdout's), and nothing parses this. Any thread
+ * may call; a message is one write.
  */
 #ifndef PGHAUL_BASE_LOG_H
 #define PGHAUL_BASE_LOG_H

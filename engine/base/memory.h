@@ -1,9 +1,9 @@
 /*
- * Memory. Running out of it ends the process with a message: every durable fact of a job is in the database, so dying
- * is as safe as kill -9, and no caller carries an untested error path.
+ * Memory. Running out of it ends the process with a message: every durable fact of a job is in the
+ * database, so dying is as safe as kill -9, and no caller carries an untested error path.
  *
- * struct arena: many small allocations that live and die together (a table description, a plan). Not for buffers that
- * grow: struct text. One thread at a time.
+ * struct arena: many small allocations that live and die together (a table description, a plan).
+ * Not for buffers that grow: struct text. One thread at a time.
  */
 #ifndef PGHAUL_BASE_MEMORY_H
 #define PGHAUL_BASE_MEMORY_H

@@ -4,8 +4,9 @@
  *     bytes:   | used ........ '\0' | free .... |
  *              0                used          size      size <= TEXT_BYTES_MAX + 1
  *
- * Appending past the ceiling sets `overflow` and drops the rest; whoever consumes the text checks it once (sessions do:
- * a statement that overflowed is never sent). A zeroed struct text is an empty text. One thread at a time.
+ * Appending past the ceiling sets `overflow` and drops the rest; whoever consumes the text checks
+ * it once (sessions do: a statement that overflowed is never sent). A zeroed struct text is an
+ * empty text. One thread at a time.
  */
 #ifndef PGHAUL_BASE_TEXT_H
 #define PGHAUL_BASE_TEXT_H

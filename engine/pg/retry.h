@@ -1,6 +1,7 @@
 /*
- * Waits between tries: decorrelated jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015):
- * wait = min(cap, random(base, 3 * last wait)), up to a limit for all tries together. Time comes from the caller.
+ * Waits between tries: decorrelated jitter (AWS Architecture Blog, "Exponential Backoff And
+ * Jitter", 2015): wait = min(cap, random(base, 3 * last wait)), up to a limit for all tries
+ * together. Time comes from the caller.
  */
 #ifndef PGHAUL_PG_RETRY_H
 #define PGHAUL_PG_RETRY_H

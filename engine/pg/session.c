@@ -14,11 +14,14 @@
 #include "engine/pg/sqlstate.h"
 
 const char *const session_meaning_names[SESSION_MEANINGS] = {
-    "TimeZone",    "DateStyle", "IntervalStyle", "bytea_output", "xmloption",
-    "lc_monetary", "lc_numeric", "lc_time",      "default_text_search_config",
+    "TimeZone",     "DateStyle", "IntervalStyle",
+    "bytea_output", "xmloption", "lc_monetary",
+    "lc_numeric",   "lc_time",   "default_text_search_config",
 };
 
-/* What every session pins. Values that may change a result come first, then limits, then planning. */
+/*
+ * What every session pins. Values that may change a result come first, then limits, then planning.
+ */
 static const struct {
     const char *name;
     const char *value;
@@ -48,6 +51,7 @@ static const struct {
 struct session {
     PGconn *connection;
     PGcancel *cancel;
+    char *user_search_path;
     struct cancel_list *cancel_list;
     struct session *next; /* in cancel_list, under its mutex */
     void (*notice)(void *arg, const char *severity, const char *message);
@@ -59,7 +63,7 @@ struct cancel_list {
     struct session *first;
 };
 
-/* ------------------------------------------------------------------------------------------------------ cancelling */
+/* ----------------------------------------------------------------------------------- cancelling */
 
 struct cancel_list *cancel_list_new(void)
 {
@@ -105,8 +109,8 @@ static void cancel_list_leave(struct session *session)
 }
 
 /*
- * Holds the mutex over PQcancel(), the one libpq call that is made under a lock: it works on a connection of its own,
- * and the lock is what keeps a session from being freed meanwhile.
+ * Holds the mutex over PQcancel(), the one libpq call that is made under a lock: it works on a
+ * connection of its own, and the lock is what keeps a session from being freed meanwhile.
  */
 void cancel_list_cancel_all(struct cancel_list *list)
 {
@@ -118,7 +122,7 @@ void cancel_list_cancel_all(struct cancel_list *list)
     pthread_mutex_unlock(&list->mutex);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- errors */
+/* --------------------------------------------------------------------------------------- errors */
 
 /* libpq ends messages with a line feed; ours have none. */
 static void copy_line(char *to, size_t size, const char *from)
@@ -150,7 +154,8 @@ static bool result_error(const struct session *session, const PGresult *result, 
     error_set(error, ERROR_SQL, "%s", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
     snprintf(error->sqlstate, sizeof(error->sqlstate), "%s", sqlstate);
     error->retryable = sqlstate_retryable(sqlstate);
-    copy_line(error->detail, sizeof(error->detail), PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL));
+    copy_line(error->detail, sizeof(error->detail),
+              PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL));
     if (error->detail[0] == '\0' && context != NULL)
         copy_line(error->detail, sizeof(error->detail), context);
     copy_line(error->hint, sizeof(error->hint), PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
@@ -159,7 +164,7 @@ static bool result_error(const struct session *session, const PGresult *result, 
     return false;
 }
 
-/* --------------------------------------------------------------------------------------------------- open and close */
+/* ------------------------------------------------------------------------------- open and close */
 
 static void drop_notice(void *arg, const PGresult *result)
 {
@@ -171,19 +176,23 @@ static void drop_notice(void *arg, const PGresult *result)
         session->notice(session->notice_arg, severity, message);
 }
 
-void session_on_notice(struct session *session, void (*notice)(void *arg, const char *severity, const char *message),
+void session_on_notice(struct session *session,
+                       void (*notice)(void *arg, const char *severity, const char *message),
                        void *arg)
 {
     session->notice = notice;
     session->notice_arg = arg;
 }
 
-static bool check_direct(struct session *session, struct error *error)
+static bool check_direct_and_look(struct session *session, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows, "SELECT pg_catalog.pg_backend_pid()", NO_PARAMS, error))
+    if (!session_query(session, &rows,
+                       "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('search_path')", NO_PARAMS,
+                       error))
         return false;
+    session->user_search_path = memory_copy(rows_text(&rows, 0, 1));
     if (rows_int64(&rows, 0, 0) == PQbackendPID(session->connection))
         return true;
     error_set(error, ERROR_REFUSED, "there is a connection pooler between pghaul and the server");
@@ -197,17 +206,22 @@ static bool pin(struct session *session, const struct session_options *options, 
     TEXT_AUTO sql = {0};
 
     if (session_server_version(session) < 140000)
-        return error_set(error, ERROR_REFUSED, "the server is version %d.%d; pghaul needs PostgreSQL 14 or newer",
-                         session_server_version(session) / 10000, session_server_version(session) % 10000);
+        return error_set(error, ERROR_REFUSED,
+                         "the server is version %d.%d; pghaul needs PostgreSQL 14 or newer",
+                         session_server_version(session) / 10000,
+                         session_server_version(session) % 10000);
     if (options->role != NULL)
         sql_expand(&sql, "SET ROLE {role};", SQL_NAMES({"role", sql_ident(options->role)}));
     for (size_t i = 0; i < sizeof(PINS) / sizeof(PINS[0]); i++)
         if (session_server_version(session) >= PINS[i].since)
             sql_expand(&sql, "SELECT pg_catalog.set_config({name}, {value}, false);",
-                       SQL_NAMES({"name", sql_literal(PINS[i].name)}, {"value", sql_literal(PINS[i].value)}));
+                       SQL_NAMES({"name", sql_literal(PINS[i].name)},
+                                 {"value", sql_literal(PINS[i].value)}));
     /* SQL_ASCII knows no conversion; everything else converts to UTF-8 and back without loss. */
-    text_append(&sql, "SELECT pg_catalog.set_config('client_encoding', CASE pg_catalog.getdatabaseencoding() "
-                      "WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false);");
+    text_append(
+        &sql,
+        "SELECT pg_catalog.set_config('client_encoding', CASE pg_catalog.getdatabaseencoding() "
+        "WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false);");
     /* Needs a privilege to change, none to keep. */
     text_append(&sql, "SELECT pg_catalog.set_config('session_replication_role', 'origin', false) "
                       "WHERE pg_catalog.current_setting('session_replication_role') <> 'origin';");
@@ -219,9 +233,12 @@ static bool pin(struct session *session, const struct session_options *options, 
     return session_run_text(session, &sql, error);
 }
 
-bool session_open(struct session **opened, const struct session_options *options, struct error *error)
+bool session_open(struct session **opened, const struct session_options *options,
+                  struct error *error)
 {
-    /* dbname first, so that a conninfo string in it can set everything; later keywords win over it. */
+    /*
+     * dbname first, so that a conninfo string in it can set everything; later keywords win over it.
+     */
     const char *const keywords[] = {"dbname", "application_name", "options", NULL};
     const char *const values[] = {options->conninfo, options->application_name, NULL, NULL};
     struct session *session = memory_zero(1, sizeof(*session));
@@ -230,13 +247,14 @@ bool session_open(struct session **opened, const struct session_options *options
     session->connection = PQconnectdbParams(keywords, values, 1);
     if (session->connection == NULL || PQstatus(session->connection) != CONNECTION_OK) {
         connection_error(session, error);
-        if (strstr(error->message, "too many clients") != NULL || strstr(error->message, "remaining connection") != NULL)
+        if (strstr(error->message, "too many clients") != NULL ||
+            strstr(error->message, "remaining connection") != NULL)
             snprintf(error->sqlstate, sizeof(error->sqlstate), "53300");
         goto fail;
     }
     PQsetNoticeReceiver(session->connection, drop_notice, session);
     session->cancel = PQgetCancel(session->connection);
-    if (!check_direct(session, error) || !pin(session, options, error))
+    if (!check_direct_and_look(session, error) || !pin(session, options, error))
         goto fail;
     cancel_list_enter(options->cancel_list, session);
     *opened = session;
@@ -247,8 +265,8 @@ fail:
     return false;
 }
 
-bool session_reopen(struct session **session, const struct session_options *options, int64_t limit_ms,
-                    const struct stop *stop, struct error *error)
+bool session_reopen(struct session **session, const struct session_options *options,
+                    int64_t limit_ms, const struct stop *stop, struct error *error)
 {
     struct retry retry;
 
@@ -272,6 +290,7 @@ void session_close(struct session *session)
     cancel_list_leave(session);
     PQfreeCancel(session->cancel);
     PQfinish(session->connection);
+    free(session->user_search_path);
     free(session);
 }
 
@@ -291,6 +310,11 @@ int session_backend_pid(const struct session *session)
     return PQbackendPID(session->connection);
 }
 
+const char *session_user_search_path(const struct session *session)
+{
+    return session->user_search_path;
+}
+
 bool session_alive(const struct session *session)
 {
     return session != NULL && PQstatus(session->connection) == CONNECTION_OK;
@@ -301,7 +325,7 @@ bool session_in_transaction(const struct session *session)
     return session_alive(session) && PQtransactionStatus(session->connection) != PQTRANS_IDLE;
 }
 
-/* ------------------------------------------------------------------------------------------------------- statements */
+/* ----------------------------------------------------------------------------------- statements */
 
 void rows_deinit(struct rows *rows)
 {
@@ -378,15 +402,16 @@ bool session_run(struct session *session, const char *sql, struct error *error)
 bool session_run_text(struct session *session, const struct text *sql, struct error *error)
 {
     if (sql->overflow)
-        return error_set(error, ERROR_INTERNAL, "a statement is longer than %d bytes", TEXT_BYTES_MAX);
+        return error_set(error, ERROR_INTERNAL, "a statement is longer than %d bytes",
+                         TEXT_BYTES_MAX);
     return session_run(session, text_string(sql), error);
 }
 
-bool session_query(struct session *session, struct rows *rows, const char *sql, struct params params,
-                   struct error *error)
+bool session_query(struct session *session, struct rows *rows, const char *sql,
+                   struct params params, struct error *error)
 {
-    rows->result =
-        PQexecParams(session->connection, sql, params.count, NULL, params.values, NULL, NULL, 0 /* text */);
+    rows->result = PQexecParams(session->connection, sql, params.count, NULL, params.values, NULL,
+                                NULL, 0 /* text */);
     if (result_ok(rows->result))
         return true;
     result_error(session, rows->result, error);
@@ -394,8 +419,8 @@ bool session_query(struct session *session, struct rows *rows, const char *sql, 
     return false;
 }
 
-bool session_execute(struct session *session, const char *sql, struct params params, int64_t *affected,
-                     struct error *error)
+bool session_execute(struct session *session, const char *sql, struct params params,
+                     int64_t *affected, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
@@ -418,7 +443,8 @@ bool session_commit(struct session *session, struct error *error)
 
     if (!ok)
         result_error(session, result, error);
-    else if (strcmp(PQcmdStatus(result), "COMMIT") != 0) /* COMMIT of a failed transaction answers ROLLBACK */
+    else if (strcmp(PQcmdStatus(result), "COMMIT") != 0)
+        /* COMMIT of a failed transaction answers ROLLBACK. */
         ok = error_set(error, ERROR_INTERNAL, "a failed transaction was committed");
     PQclear(result);
     return ok;
@@ -430,20 +456,21 @@ void session_rollback(struct session *session)
         PQclear(PQexec(session->connection, "ROLLBACK"));
 }
 
-bool session_set(struct session *session, const char *name, const char *value, bool local, struct error *error)
+bool session_set(struct session *session, const char *name, const char *value, bool local,
+                 struct error *error)
 {
     return session_execute(session, "SELECT pg_catalog.set_config($1, $2, $3::boolean)",
                            PARAMS(name, value, local ? "true" : "false"), NULL, error);
 }
 
-bool session_read_meaning(struct session *session, struct arena *arena, struct session_meaning *meaning,
-                          struct error *error)
+bool session_read_meaning(struct session *session, struct arena *arena,
+                          struct session_meaning *meaning, struct error *error)
 {
     for (int i = 0; i < SESSION_MEANINGS; i++) {
         ROWS_AUTO rows = {0};
 
-        if (!session_query(session, &rows, "SELECT pg_catalog.current_setting($1)", PARAMS(session_meaning_names[i]),
-                           error))
+        if (!session_query(session, &rows, "SELECT pg_catalog.current_setting($1)",
+                           PARAMS(session_meaning_names[i]), error))
             return false;
         meaning->values[i] = arena_copy(arena, rows_text(&rows, 0, 0));
     }

@@ -23,7 +23,10 @@ struct sql_value sql_fragment(const char *sql)
     return (struct sql_value){.kind = SQL_FRAGMENT, .text = sql};
 }
 
-/* `quote` around the string, doubled inside. Sessions pin standard_conforming_strings, so a backslash is a backslash. */
+/*
+ * `quote` around the string, doubled inside. Sessions pin standard_conforming_strings, so a
+ * backslash is a backslash.
+ */
 static void append_quoted(struct text *out, const char *string, char quote)
 {
     text_append_bytes(out, &quote, 1);
@@ -63,7 +66,10 @@ void sql_append(struct text *out, struct sql_value value)
     }
 }
 
-/* Length of the name after an opening brace when a closing one follows; 0 when this is no placeholder. */
+/*
+ * Length of the name after an opening brace when a closing one follows; 0 when this is no
+ * placeholder.
+ */
 static size_t placeholder_length(const char *after_brace)
 {
     size_t length = strspn(after_brace, "abcdefghijklmnopqrstuvwxyz_0123456789");
@@ -71,7 +77,8 @@ static size_t placeholder_length(const char *after_brace)
     return after_brace[length] == '}' ? length : 0;
 }
 
-static const struct sql_name *find_name(const struct sql_name *names, const char *name, size_t length)
+static const struct sql_name *find_name(const struct sql_name *names, const char *name,
+                                        size_t length)
 {
     for (const struct sql_name *at = names; at->name != NULL; at++)
         if (strlen(at->name) == length && memcmp(at->name, name, length) == 0)

@@ -1,14 +1,15 @@
 /*
- * SQL text from templates. A statement is written as a readable block with {names}; what a name stands for is a typed
- * value, quoted when it is put in:
+ * SQL text from templates. A statement is written as a readable block with {names}; what a name
+ * stands for is a typed value, quoted when it is put in:
  *
  *     sql_expand(&text, "LOCK TABLE ONLY {table} IN {mode} MODE",
  *                SQL_NAMES({"table", sql_table("public", "orders")},
  *                          {"mode", sql_fragment("SHARE")}));
  *
- * Kinds of value are distinct: an identifier, a (schema-qualified) table or other object, a literal, and a fragment.
- * A fragment goes in as it is; it must come from the server (pg_get_indexdef, format_type, ...), from another template,
- * or be a constant of ours. Nothing else builds SQL.
+ * Kinds of value are distinct: an identifier, a (schema-qualified) table or other object, a
+ * literal, and a fragment. A fragment goes in as it is; it must come from the server
+ * (pg_get_indexdef, format_type, ...), from another template, or be a constant of ours. Nothing
+ * else builds SQL.
  *
  * Values of the application are never literals: they are parameters ($1), or stay in the server.
  */
@@ -37,16 +38,18 @@ struct sql_name {
 };
 
 struct sql_value sql_ident(const char *name);
-struct sql_value sql_table(const char *schema, const char *name); /* any object that a schema qualifies */
-struct sql_value sql_literal(const char *value);                  /* NULL stands for the SQL NULL */
+/* Any object that a schema qualifies. */
+struct sql_value sql_table(const char *schema, const char *name);
+struct sql_value sql_literal(const char *value); /* NULL stands for the SQL NULL */
 struct sql_value sql_fragment(const char *sql);
 
 /* A list of names in place; ends itself. */
 #define SQL_NAMES(...) ((const struct sql_name[]){__VA_ARGS__, {0}})
 
 /*
- * Appends the template with every {name} replaced. Names are [a-z_0-9]+; any other brace is kept, so '{}'::int[] is safe.
- * A name that is not in the list is a defect: asserted, and left as it stands.
+ * Appends the template with every {name} replaced. Names are [a-z_0-9]+; any other brace is kept,
+ * so '{}'::int[] is safe. A name that is not in the list is a defect: asserted, and left as it
+ * stands.
  */
 void sql_expand(struct text *out, const char *template, const struct sql_name *names);
 

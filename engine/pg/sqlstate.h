@@ -13,8 +13,9 @@
 #define SQLSTATE_DEADLOCK_DETECTED "40P01"
 
 /*
- * 08* connection, 57P0x the server stops or starts, 40001 serialization, 40P01 deadlock, 55P03 lock timeout, 53300 too
- * many connections. Never 22 data, 23 constraint, 42 syntax or access: those say the same thing every time.
+ * 08* connection, 57P0x the server stops or starts, 40001 serialization, 40P01 deadlock, 55P03 lock
+ * timeout, 53300 too many connections. Never 22 data, 23 constraint, 42 syntax or access: those say
+ * the same thing every time.
  */
 bool sqlstate_retryable(const char *sqlstate);
 /* 08* and 57P0x: the session is gone and must be opened anew. */

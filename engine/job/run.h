@@ -1,0 +1,33 @@
+/*
+ * What a process needs to work on a job, handed down from the command line to everything below.
+ *
+ * The main thread owns `session`, the control session: it leads the job, runs phases that are not walked by a crew and
+ * records steps. Workers open sessions of their own from `connect`.
+ */
+#ifndef PGHAUL_JOB_RUN_H
+#define PGHAUL_JOB_RUN_H
+
+#include "engine/base/log.h"
+#include "engine/base/stop.h"
+#include "engine/job/job.h"
+#include "engine/job/pace.h"
+#include "engine/job/progress.h"
+
+struct run {
+    struct session_options connect; /* meaning points into job */
+    struct log *log;
+    const struct stop *stop;
+    struct pace *pace;
+    struct progress *progress;
+    struct session *session;
+    struct job job;
+    void *kind_state; /* of the job's kind: its plan in memory */
+};
+
+/* Makes the control session usable again after it was lost: reopens it, within settings.retry_limit. */
+bool run_reconnect(struct run *run, struct error *error) MUST_CHECK;
+
+/* A statement that changes a schema: runs it and records it as an event, in the control session's transaction if any. */
+bool run_ddl(struct run *run, const char *sql, struct error *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * Schema pghaul in the user's database: created on first use, upgraded in place, never dropped with data in it. A schema
+ * of a newer version is refused.
+ */
+#ifndef PGHAUL_JOB_SCHEMA_H
+#define PGHAUL_JOB_SCHEMA_H
+
+#include "engine/pg/session.h"
+
+enum { SCHEMA_VERSION = 1 };
+
+/* Is there a schema pghaul with our tables? For commands that only look. */
+bool schema_exists(struct session *session, bool *exists, struct error *error) MUST_CHECK;
+
+/* Creates or upgrades. Opens a transaction of its own unless one is open already. */
+bool schema_ensure(struct session *session, struct error *error) MUST_CHECK;
+
+/*
+ * Takes every privilege on an object away from everybody but its owner: default privileges of the database must not
+ * open a shadow or a log to anyone. `kind` is TABLE, FUNCTION or SCHEMA; `object` its qualified name as SQL.
+ */
+bool schema_strip_privileges(struct session *session, const char *kind, const char *object,
+                             struct error *error) MUST_CHECK;
+
+#endif

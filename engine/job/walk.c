@@ -1,0 +1,326 @@
+#include "engine/job/walk.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/crew.h"
+#include "engine/job/chunk_size.h"
+#include "engine/pg/retry.h"
+#include "engine/pg/sql.h"
+
+enum { IDLE_WAIT_MS = 20, PAUSE_WAIT_MS = 200, SAMPLE_MS = 5000 };
+
+struct walk_shared {
+    struct run *run;
+    const struct walk *walk;
+};
+
+/* One worker: a session, its own copy of the settings, and what it learned about sizes. */
+struct worker {
+    struct run *run;
+    const struct walk *walk;
+    const struct crew *crew;
+    int number;
+    struct session *session;
+    struct settings settings;
+    int64_t settings_version;
+    struct chunk_size size;
+    int64_t busy_ms; /* of the last chunk */
+    int64_t rows_since_sample;
+    int64_t sampled_ms;
+};
+
+enum turn {
+    TURN_DONE,   /* a chunk was committed */
+    TURN_IDLE,   /* every open span is taken by somebody else */
+    TURN_PAUSED, /* the job is paused */
+    TURN_END,    /* no span is open */
+};
+
+bool walk_plan(struct session *session, int64_t job, const char *phase, const char *sql, struct params params,
+               struct error *error)
+{
+    TEXT_AUTO insert = {0};
+    const char *values[16];
+
+    sql_expand(&insert,
+               "INSERT INTO pghaul.span (job, phase, number, lo, hi, cursor)\n"
+               "SELECT {job}, {phase}, row_number() OVER (), lo, hi, lo FROM ({spans}) AS planned (lo, hi)",
+               SQL_NAMES({"job", sql_fragment(NUMBER(job))}, {"phase", sql_literal(phase)},
+                         {"spans", sql_fragment(sql)}));
+    for (int i = 0; i < params.count; i++)
+        values[i] = params.values[i];
+    return session_execute(session, "DELETE FROM pghaul.span WHERE job = $1::bigint AND phase = $2",
+                           PARAMS(NUMBER(job), phase), NULL, error) &&
+           session_execute(session, text_string(&insert), (struct params){values, params.count}, NULL, error);
+}
+
+bool walk_totals(struct session *session, int64_t job, const char *phase, struct walk_totals *totals,
+                 struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(session, &rows,
+                       "SELECT coalesce(sum(rows), 0), coalesce(sum(chunks), 0), coalesce(sum(retries), 0)\n"
+                       "  FROM pghaul.span WHERE job = $1::bigint AND phase = $2",
+                       PARAMS(NUMBER(job), phase), error))
+        return false;
+    *totals = (struct walk_totals){rows_int64(&rows, 0, 0), rows_int64(&rows, 0, 1), rows_int64(&rows, 0, 2)};
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------- one chunk */
+
+/*
+ * What the job wants, and the lowest open span that nobody has. The span's columns are NULL when there is none.
+ * $1 = job, $2 = phase.
+ */
+static const char TAKE_SPAN[] =
+    "SELECT j.wanted, j.settings_version, s.number, s.cursor, s.hi\n"
+    "  FROM pghaul.job AS j\n"
+    "  LEFT JOIN LATERAL (SELECT number, cursor, hi FROM pghaul.span\n"
+    "                      WHERE job = j.id AND phase = $2 AND state = 'open'\n"
+    "                      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED) AS s ON true\n"
+    " WHERE j.id = $1::bigint";
+
+/* $1 = job, $2 = phase, $3 = number, $4 = cursor, $5 = last, $6 = rows, $7 = bytes. */
+static const char MOVE_CURSOR[] =
+    "UPDATE pghaul.span\n"
+    "   SET cursor = $4::text[], state = CASE WHEN $5::boolean THEN 'done' ELSE 'open' END,\n"
+    "       rows = rows + $6::bigint, bytes = bytes + $7::bigint, chunks = chunks + 1\n"
+    " WHERE job = $1::bigint AND phase = $2 AND number = $3::int";
+
+/* Is any span open, taken or not? The answer to "nothing to take": wait, or be done. */
+static bool spans_left(struct worker *worker, bool *left, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(worker->session, &rows,
+                       "SELECT EXISTS (SELECT FROM pghaul.span\n"
+                       "                WHERE job = $1::bigint AND phase = $2 AND state = 'open')",
+                       PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), error))
+        return false;
+    *left = rows_bool(&rows, 0, 0);
+    return true;
+}
+
+/* Takes over settings that were changed since this worker read them. */
+static bool reload_settings(struct worker *worker, int64_t version, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (version == worker->settings_version)
+        return true;
+    if (!session_query(worker->session, &rows, "SELECT settings FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(worker->run->job.id)), error) ||
+        !settings_from_json(&worker->settings, rows_text(&rows, 0, 0), error))
+        return false;
+    worker->settings_version = version;
+    worker->run->pace->configure(worker->run->pace, worker->settings.policy);
+    return true;
+}
+
+/* A line of pghaul.sample now and then, by the first worker, in the transaction of its chunk. */
+static bool sample(struct worker *worker, int64_t rows, struct error *error)
+{
+    int64_t now_ms = clock_ms();
+    char rate[32];
+
+    worker->rows_since_sample += rows;
+    if (worker->number != 0 || now_ms - worker->sampled_ms < SAMPLE_MS)
+        return true;
+    snprintf(rate, sizeof(rate), "%.1f",
+             (double)worker->rows_since_sample * 1000.0 / (double)(now_ms - worker->sampled_ms));
+    worker->rows_since_sample = 0;
+    worker->sampled_ms = now_ms;
+    return session_execute(worker->session,
+                           "INSERT INTO pghaul.sample (job, phase, rows_per_second, wal_bytes, decision)\n"
+                           "VALUES ($1::bigint, $2, $3::double precision, pg_current_wal_lsn() - '0/0'::pg_lsn, $4)",
+                           PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, rate, worker->settings.policy),
+                           NULL, error);
+}
+
+/* The chunk's work in the open transaction, from the bound to the cursor. `taken` is the row of TAKE_SPAN. */
+static bool work_on(struct worker *worker, const struct rows *taken, struct chunk_measure *measure,
+                    struct error *error)
+{
+    const char *span = rows_text(taken, 0, 2);
+    ROWS_AUTO bound = {0};
+    struct walk_chunk chunk = {
+        .session = worker->session,
+        .span = (int)rows_int64(taken, 0, 2),
+        .from = rows_text(taken, 0, 3),
+        .settings = &worker->settings,
+    };
+    bool last;
+
+    if (!session_query(worker->session, &bound, worker->walk->bound_sql,
+                       PARAMS(chunk.from, rows_text(taken, 0, 4), NUMBER(worker->size.units)), error))
+        return false;
+    chunk.to = rows_text(&bound, 0, 0);
+    last = rows_bool(&bound, 0, 1);
+    chunk.units = rows_int64(&bound, 0, 2);
+    if (!worker->walk->chunk(&chunk, worker->walk->work, error))
+        return false;
+    measure->units = chunk.units;
+    measure->bytes = chunk.bytes;
+    if (!session_execute(worker->session, MOVE_CURSOR,
+                         PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, span, chunk.to,
+                                last ? "true" : "false", NUMBER(chunk.rows), NUMBER(chunk.bytes)),
+                         NULL, error) ||
+        !sample(worker, chunk.rows, error) || !session_commit(worker->session, error))
+        return false;
+    progress_add(worker->run->progress, chunk.rows);
+    return true;
+}
+
+static bool take_turn(struct worker *worker, enum turn *turn, struct error *error)
+{
+    int64_t start_ms = clock_ms();
+    ROWS_AUTO taken = {0};
+    const char *wanted;
+    struct chunk_measure measure = {0};
+
+    if (!session_run(worker->session, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off",
+                     error) ||
+        !session_query(worker->session, &taken, TAKE_SPAN,
+                       PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), error))
+        return false;
+    wanted = rows_text(&taken, 0, 0);
+    if (strcmp(wanted, "abort") == 0)
+        return error_set(error, ERROR_INTERRUPTED, "job %s is being aborted by another session",
+                         worker->run->job.name);
+    if (strcmp(wanted, "pause") == 0) {
+        session_rollback(worker->session);
+        *turn = TURN_PAUSED;
+        return true;
+    }
+    if (!reload_settings(worker, rows_int64(&taken, 0, 1), error))
+        return false;
+    if (rows_text(&taken, 0, 2) == NULL) {
+        bool left = false;
+
+        session_rollback(worker->session);
+        if (!spans_left(worker, &left, error))
+            return false;
+        *turn = left ? TURN_IDLE : TURN_END;
+        return true;
+    }
+    if (!work_on(worker, &taken, &measure, error))
+        return false;
+    measure.elapsed_ms = worker->busy_ms = clock_ms() - start_ms;
+    chunk_size_done(&worker->size, &measure, worker->settings.chunk_time_ms, worker->settings.chunk_wal_bytes);
+    *turn = TURN_DONE;
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------ one worker */
+
+static bool open_session(struct worker *worker, struct error *error)
+{
+    char name[128];
+    struct session_options options = worker->run->connect;
+
+    snprintf(name, sizeof(name), "pghaul %s %s %d", worker->run->job.name, worker->walk->phase, worker->number + 1);
+    options.application_name = name;
+    session_close(worker->session);
+    worker->session = NULL;
+    return session_reopen(&worker->session, &options, worker->settings.retry_limit_ms, worker->run->stop, error) &&
+           (worker->walk->prepare == NULL ||
+            worker->walk->prepare(worker->session, worker->walk->work, error));
+}
+
+/* After a failed turn: true when the worker should try again, after a wait; `error` is then spent. */
+static bool recover(struct worker *worker, struct retry *retry, struct error *error)
+{
+    int64_t wait_ms;
+    bool ok;
+
+    session_rollback(worker->session);
+    if (stop_wanted(worker->run->stop))
+        return error_set(error, ERROR_INTERRUPTED, "interrupted");
+    if (!error->retryable || (wait_ms = retry_next_ms(retry, clock_ms())) < 0)
+        return false;
+    log_verbose(worker->run->log, "%s worker %d tries again in %lld ms: %s", worker->walk->phase, worker->number + 1,
+                (long long)wait_ms, error->message);
+    progress_retry(worker->run->progress);
+    chunk_size_conflict(&worker->size);
+    ok = stop_sleep_ms(worker->run->stop, wait_ms, error) &&
+         (session_alive(worker->session) || open_session(worker, error));
+    return ok && session_execute(worker->session,
+                                 "UPDATE pghaul.span SET retries = retries + 1 WHERE (job, phase, number) IN\n"
+                                 "    (SELECT job, phase, number FROM pghaul.span\n"
+                                 "      WHERE job = $1::bigint AND phase = $2 AND state = 'open'\n"
+                                 "      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)",
+                                 PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), NULL, error);
+}
+
+/* Until the end, a failure, or a stop. */
+static bool work(struct worker *worker, struct error *error)
+{
+    struct retry retry;
+
+    retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
+    while (!crew_failed(worker->crew)) {
+        int64_t delay_ms = worker->run->pace->delay_ms(worker->run->pace, worker->busy_ms);
+        enum turn turn = TURN_END;
+
+        if (!stop_sleep_ms(worker->run->stop, delay_ms, error))
+            return false;
+        if (!take_turn(worker, &turn, error)) {
+            if (crew_failed(worker->crew))
+                return true; /* cancelled: the first error is known already */
+            if (!recover(worker, &retry, error))
+                return false;
+            continue;
+        }
+        retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
+        if (turn == TURN_END)
+            return true;
+        if (turn == TURN_PAUSED)
+            progress_reason(worker->run->progress, "paused");
+        else
+            progress_moving(worker->run->progress);
+        if (turn != TURN_DONE &&
+            !stop_sleep_ms(worker->run->stop, turn == TURN_PAUSED ? PAUSE_WAIT_MS : IDLE_WAIT_MS, error))
+            return false;
+    }
+    return true;
+}
+
+static bool worker_run(struct crew *crew, int member, void *arg, struct error *error)
+{
+    const struct walk_shared *shared = arg;
+    struct worker worker = {
+        .run = shared->run,
+        .walk = shared->walk,
+        .crew = crew,
+        .number = member,
+        .settings = shared->run->job.settings,
+        .settings_version = shared->run->job.settings_version,
+        .sampled_ms = clock_ms(),
+    };
+    bool ok;
+
+    chunk_size_init(&worker.size, shared->walk->units_first, shared->walk->units_max);
+    ok = open_session(&worker, error) && work(&worker, error);
+    session_close(worker.session);
+    return ok;
+}
+
+static void cancel_workers(void *arg)
+{
+    const struct walk_shared *shared = arg;
+
+    if (shared->run->connect.cancel_list != NULL)
+        cancel_list_cancel_all(shared->run->connect.cancel_list);
+}
+
+bool walk_run(struct run *run, const struct walk *walk, struct error *error)
+{
+    struct walk_shared shared = {.run = run, .walk = walk};
+    struct crew_work crew_work = {.run = worker_run, .cancel = cancel_workers, .arg = &shared};
+
+    return crew_run(walk->workers > 0 ? walk->workers : (int)run->job.settings.workers, &crew_work, error);
+}
