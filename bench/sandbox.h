@@ -24,8 +24,10 @@
 struct sandbox;
 
 struct sandbox_options {
-    const char *dir;    /* NULL: a fresh folder, removed by stop. Else new, empty, or a sandbox's */
-    const char *bindir; /* NULL: $PGHAUL_PG_BINDIR, pg_config --bindir, newest of the usual places */
+    const char
+        *dir; /* NULL: fresh, removed by stop. Else new, empty, or a sandbox (as it was made) */
+    const char
+        *bindir; /* NULL: $PGHAUL_PG_BINDIR, pg_config --bindir, newest of the usual places */
     const char *const *settings; /* more lines for postgresql.conf, ends with NULL; may be NULL */
     bool durable;                /* fsync, as in production; off is faster and safe here */
     bool standby;                /* also a streaming standby */
@@ -49,7 +51,8 @@ void sandbox_crash(struct sandbox *sandbox);
 /* Starts the server again, after a clean stop when it runs. */
 bool sandbox_restart(struct sandbox *sandbox, struct error *error) MUST_CHECK;
 
-const char *sandbox_conninfo(const struct sandbox *sandbox); /* host=DIR port=5432 user=postgres .. */
+const char *sandbox_conninfo(
+    const struct sandbox *sandbox); /* host=DIR port=5432 user=postgres .. */
 const char *sandbox_standby_conninfo(const struct sandbox *sandbox); /* NULL without a standby */
 const char *sandbox_dir(const struct sandbox *sandbox);
 const char *sandbox_data_dir(const struct sandbox *sandbox);

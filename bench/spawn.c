@@ -69,7 +69,7 @@ static void reset_signals(void)
  * From here on we are the child: descriptors 0, 1, 2 and `report_fd` (closed by a successful exec)
  * are all that it keeps. Only returns by _exit, after writing errno to `report_fd`.
  */
-static void _Noreturn execute(const struct spawn *spawn, char *const *environment, int output_fd,
+_Noreturn static void execute(const struct spawn *spawn, char *const *environment, int output_fd,
                               int error_fd, int report_fd)
 {
     int null_fd = open("/dev/null", O_RDWR);

@@ -22,7 +22,17 @@ void chunk_size_init(struct chunk_size *size, int64_t units_first, int64_t units
 /* units * target / measured, without overflow and without a division by zero. */
 static int64_t scaled(int64_t units, int64_t target, int64_t measured)
 {
-    return (int64_t)((double)units * (double)target / (double)(measured > 0 ? measured : 1));
+    double product = (double)units * (double)target / (double)(measured > 0 ? measured : 1);
+
+    return product < 9e18 ? (int64_t)product : INT64_MAX;
+}
+
+/* The most that the next chunk may grow to: half as much again. */
+static int64_t grown(const struct chunk_size *size)
+{
+    int64_t more = size->units / 2 + 1;
+
+    return more > size->units_max - size->units ? size->units_max : size->units + more;
 }
 
 void chunk_size_done(struct chunk_size *size, const struct chunk_measure *measure, int64_t target_ms,
@@ -42,7 +52,7 @@ void chunk_size_done(struct chunk_size *size, const struct chunk_measure *measur
     /* A short last chunk of a span says little: it may shrink the size no further than it was. */
     if (measure->units < size->units && wanted > measure->units)
         wanted = wanted > size->units ? wanted : size->units;
-    size->units = clamp(wanted, 1, clamp(size->units + size->units / 2 + 1, 1, size->units_max));
+    size->units = clamp(wanted, 1, grown(size));
     assert(chunk_size_sane(size));
 }
 

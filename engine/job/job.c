@@ -48,9 +48,9 @@ static void meaning_from_json(struct arena *arena, const char *json, struct sess
 
 /* $1 kind, $2 table name: the first KIND-TABLE-N that is free. Two that start at once: the UNIQUE constraint decides. */
 static const char NEXT_NAME[] =
-    "SELECT format('%s-%s-%s', $1, $2, n)\n"
+    "SELECT format('%s-%s-%s', $1::text, $2::text, n)\n"
     "  FROM generate_series(1, 1 + (SELECT count(*) FROM pghaul.job)) AS n\n"
-    " WHERE NOT EXISTS (SELECT FROM pghaul.job WHERE name = format('%s-%s-%s', $1, $2, n))\n"
+    " WHERE NOT EXISTS (SELECT FROM pghaul.job WHERE name = format('%s-%s-%s', $1::text, $2::text, n))\n"
     " ORDER BY n LIMIT 1";
 
 static const char INSERT_JOB[] =

@@ -67,20 +67,17 @@ static bool finish_phase(struct run *run, const struct phase *phase, struct erro
     return false;
 }
 
-/* Back to the kind's `again` phase: it and everything after it is to be run once more. */
-static bool go_back(struct run *run, const struct kind *kind, const struct error *why, struct error *error)
+bool phases_reset(struct run *run, const char *from, struct error *error)
 {
-    log_warning(run->log, "%s; going back to %s", why->message, kind->again);
     if (session_begin(run->session, error) &&
         session_execute(run->session,
                         "UPDATE pghaul.phase SET state = 'pending'\n"
                         " WHERE job = $1::bigint AND number >=\n"
                         "       (SELECT number FROM pghaul.phase WHERE job = $1::bigint AND name = $2)",
-                        PARAMS(NUMBER(run->job.id), kind->again), NULL, error) &&
+                        PARAMS(NUMBER(run->job.id), from), NULL, error) &&
         session_execute(run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint",
-                        PARAMS(NUMBER(run->job.id), kind->again), NULL, error) &&
-        job_event(run->session, run->job.id, "again", error, "%s", why->message) &&
-        session_commit(run->session, error))
+                        PARAMS(NUMBER(run->job.id), from), NULL, error) &&
+        job_event(run->session, run->job.id, "again", error, "from %s", from) && session_commit(run->session, error))
         return true;
     session_rollback(run->session);
     return false;
@@ -94,9 +91,8 @@ static bool lead_phase(struct run *run, const struct kind *kind, const struct ph
         return finish_phase(run, phase, error);
     session_rollback(run->session);
     if (error->code == ERROR_AGAIN && kind->again != NULL) {
-        struct error why = *error;
-
-        return run_reconnect(run, error) && go_back(run, kind, &why, error);
+        log_warning(run->log, "%s; going back to phase %s", error->message, kind->again);
+        return run_reconnect(run, error) && phases_reset(run, kind->again, error);
     }
     return error_context(error, "%s", phase->name);
 }

@@ -61,6 +61,9 @@ struct kind {
 enum { PHASES_MAX = 24 };
 void phases_names(const struct kind *kind, const char *names[PHASES_MAX + 1]);
 
+/* Makes `from` the job's current phase again, it and everything after it pending. In a transaction of its own. */
+bool phases_reset(struct run *run, const char *from, struct error *error) MUST_CHECK;
+
 /*
  * Runs the job's phases up to, and not including, `until`. On failure the job's state says so (failed with a reason; or
  * waiting, when it was interrupted or a lock could not be had).

@@ -12,5 +12,6 @@ bool run_reconnect(struct run *run, struct error *error)
 bool run_ddl(struct run *run, const char *sql, struct error *error)
 {
     log_verbose(run->log, "%s", sql);
-    return session_run(run->session, sql, error) && job_event(run->session, run->job.id, "ddl", error, "%s", sql);
+    return session_run(run->session, sql, error) &&
+           (run->trial || job_event(run->session, run->job.id, "ddl", error, "%s", sql));
 }

@@ -73,7 +73,7 @@ static bool parse_with_unit(const char *text, const struct unit *units, int64_t 
 
     errno = 0;
     number = strtod(text, &end);
-    if (end == text || errno != 0 || number < 0)
+    if (end == text || errno != 0 || !(number >= 0))
         return false;
     while (*end == ' ')
         end++;

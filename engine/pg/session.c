@@ -144,6 +144,23 @@ static bool connection_error(const struct session *session, struct error *error)
     return false;
 }
 
+/*
+ * libpq gives no SQLSTATE for a connection that was refused, only the server's text. These never pass by themselves;
+ * whatever else it may be (no server, starting up, too many clients) may.
+ */
+static bool refused_for_good(const PGconn *connection)
+{
+    static const char *const FOR_GOOD[] = {"does not exist", "pg_hba.conf", "is not permitted", "authentication failed"};
+    const char *message = PQerrorMessage(connection);
+
+    if (PQconnectionNeedsPassword(connection) || PQconnectionUsedPassword(connection))
+        return true;
+    for (size_t i = 0; i < sizeof(FOR_GOOD) / sizeof(FOR_GOOD[0]); i++)
+        if (strstr(message, FOR_GOOD[i]) != NULL && strstr(message, "socket") == NULL)
+            return true;
+    return false;
+}
+
 static bool result_error(const struct session *session, const PGresult *result, struct error *error)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -247,6 +264,7 @@ bool session_open(struct session **opened, const struct session_options *options
     session->connection = PQconnectdbParams(keywords, values, 1);
     if (session->connection == NULL || PQstatus(session->connection) != CONNECTION_OK) {
         connection_error(session, error);
+        error->retryable = !refused_for_good(session->connection);
         if (strstr(error->message, "too many clients") != NULL ||
             strstr(error->message, "remaining connection") != NULL)
             snprintf(error->sqlstate, sizeof(error->sqlstate), "53300");

@@ -5,11 +5,11 @@
 #include "engine/pg/sql.h"
 
 /*
- * Sessions have search_path = pg_catalog, pg_temp, so names in the statements need no schema; the one that runs under
- * the user's search_path has them all the same.
+ * Sessions have search_path = pg_catalog, pg_temp, so names in the statements need no schema; the
+ * one that runs under the user's search_path has them all the same.
  */
 
-/* ------------------------------------------------------------------------------------------------------ statements */
+/* ----------------------------------------------------------------------------------- statements */
 
 /*
  * Resolves a name under the search_path of the session.
@@ -35,9 +35,9 @@ static const char FIND_LIKE_SQL[] =
     "         LIMIT 3) AS found";
 
 /*
- * The class row. Sizes are of now, the row estimate is what the planner would take: the density of the last ANALYZE or
- * VACUUM times the pages of now. A heap without pages has no rows whether it was analyzed or not.
- * $1 oid. All versions.
+ * The class row. Sizes are of now, the row estimate is what the planner would take: the density of
+ * the last ANALYZE or VACUUM times the pages of now. A heap without pages has no rows whether it
+ * was analyzed or not. $1 oid. All versions.
  */
 static const char CLASS_SQL[] =
     "SELECT n.nspname,"
@@ -90,9 +90,10 @@ static const char CLASS_SQL[] =
     " WHERE c.oid = $1::oid";
 
 /*
- * The columns, by number. A NOT NULL that is NOT VALID (18) promises nothing, so it does not count. An owned sequence is
- * the identity's, else the one the default draws from, else any other: pg_get_serial_sequence() without the choice.
- * $1 oid. All versions: contype 'n' of a table does not occur before 18.
+ * The columns, by number. A NOT NULL that is NOT VALID (18) promises nothing, so it does not count.
+ * An owned sequence is the identity's, else the one the default draws from, else any other:
+ * pg_get_serial_sequence() without the choice. $1 oid. All versions: contype 'n' of a table does
+ * not occur before 18.
  */
 static const char COLUMNS_SQL[] =
     "WITH RECURSIVE base AS ("
@@ -145,16 +146,18 @@ static const char COLUMNS_SQL[] =
 /*
  * The indexes with their key columns: a row per key column, by index oid and position.
  *
- * pg_get_indexdef() prints neither the tablespace nor anything else by itself, so its text is cut in three: the prefix
- * CREATE .. ON table (rebuilt here; versions differ in how they name a temporary table), the middle, and WHERE ..; the
- * tablespace goes before the last. The fourth column says whether that worked: false is a defect of ours.
+ * pg_get_indexdef() prints neither the tablespace nor anything else by itself, so its text is cut
+ * in three: the prefix CREATE .. ON table (rebuilt here; versions differ in how they name a
+ * temporary table), the middle, and WHERE ..; the tablespace goes before the last. The fourth
+ * column says whether that worked: false is a defect of ours.
  *
- * Equality is strategy 3 of a btree and 1 of a hash family, for the type that the operator class takes. An operator is
- * looked up again by name wherever its text is used; of the classes that take another type than the column's, only bpchar
- * over varchar or text would find a different operator then, and gets none here.
+ * Equality is strategy 3 of a btree and 1 of a hash family, for the type that the operator class
+ * takes. An operator is looked up again by name wherever its text is used; of the classes that take
+ * another type than the column's, only bpchar over varchar or text would find a different operator
+ * then, and gets none here.
  *
- * $1 oid. {nulls_not_distinct} is 15+, {default_changed} too: before, the version of the database's own collation is
- * not recorded anywhere.
+ * $1 oid. {nulls_not_distinct} is 15+, {default_changed} too: before, the version of the database's
+ * own collation is not recorded anywhere.
  */
 static const char INDEXES_SQL[] =
     "SELECT i.indexrelid,"
@@ -214,7 +217,8 @@ static const char INDEXES_SQL[] =
     "  JOIN pg_am am ON am.oid = ic.relam"
     "  LEFT JOIN pg_tablespace space ON space.oid = ic.reltablespace"
     "  LEFT JOIN pg_constraint con"
-    "    ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid AND con.contype IN ('p', 'u', 'x')"
+    "    ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid"
+    "   AND con.contype IN ('p', 'u', 'x')"
     " CROSS JOIN LATERAL ("
     "       SELECT pg_get_indexdef(i.indexrelid) AS whole,"
     "              (SELECT tried.head"
@@ -227,7 +231,8 @@ static const char INDEXES_SQL[] =
     "                                    ic.relname,"
     "                                    CASE ic.relkind WHEN 'I' THEN 'ONLY ' ELSE '' END,"
     "                                    name.text) AS head) AS tried"
-    "                WHERE starts_with(pg_get_indexdef(i.indexrelid), tried.head || ' USING ')) AS head,"
+    "                WHERE starts_with(pg_get_indexdef(i.indexrelid),"
+    "                                  tried.head || ' USING ')) AS head,"
     "              COALESCE(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), '') AS filter"
     "       ) AS def"
     " CROSS JOIN LATERAL generate_series(0, i.indnkeyatts - 1) AS at(position)"
@@ -255,7 +260,7 @@ static const char CONSTRAINTS_SQL[] =
     " WHERE con.conrelid = $1::oid AND con.contype IN ('c', 'n', 'f')"
     " ORDER BY con.oid";
 
-/* ------------------------------------------------------------------------------------------------------------- find */
+/* ----------------------------------------------------------------------------------------- find */
 
 /* What tables of a similar name there are; silent when even that cannot be said. */
 static void hint_similar(struct session *session, const char *typed, struct error *error)
@@ -263,19 +268,21 @@ static void hint_similar(struct session *session, const char *typed, struct erro
     ROWS_AUTO rows = {0};
     struct error ignored;
 
-    if (session_query(session, &rows, FIND_LIKE_SQL, PARAMS(typed), &ignored) && rows_text(&rows, 0, 0) != NULL)
+    if (session_query(session, &rows, FIND_LIKE_SQL, PARAMS(typed), &ignored) &&
+        rows_text(&rows, 0, 0) != NULL)
         error_hint(error, "there is %s", rows_text(&rows, 0, 0));
 }
 
 /* Runs FIND_SQL under the user's search_path and puts the session's own back, whatever happens. */
-static bool resolve(struct session *session, const char *typed, const char *search_path, uint32_t *oid,
-                    struct error *error)
+static bool resolve(struct session *session, const char *typed, const char *search_path,
+                    uint32_t *oid, struct error *error)
 {
     ROWS_AUTO before = {0};
     ROWS_AUTO rows = {0};
     struct error ignored;
 
-    if (!session_query(session, &before, "SELECT current_setting('search_path')", NO_PARAMS, error) ||
+    if (!session_query(session, &before, "SELECT current_setting('search_path')", NO_PARAMS,
+                       error) ||
         !session_set(session, "search_path", search_path, false, error))
         return false;
     if (session_query(session, &rows, FIND_SQL, PARAMS(typed), error)) {
@@ -308,7 +315,7 @@ bool table_find(struct session *session, const char *typed, const char *search_p
     return false;
 }
 
-/* --------------------------------------------------------------------------------------------------------- describe */
+/* ------------------------------------------------------------------------------------- describe */
 
 /* First character of a value of type "char"; '\0' for none. */
 static char rows_char(const struct rows *rows, int row, int column)
@@ -318,7 +325,8 @@ static char rows_char(const struct rows *rows, int row, int column)
     return text == NULL ? '\0' : text[0];
 }
 
-static bool read_class(struct session *session, struct arena *arena, struct table *table, struct error *error)
+static bool read_class(struct session *session, struct arena *arena, struct table *table,
+                       struct error *error)
 {
     ROWS_AUTO rows = {0};
 
@@ -350,14 +358,16 @@ static bool read_class(struct session *session, struct arena *arena, struct tabl
     return true;
 }
 
-static bool read_columns(struct session *session, struct arena *arena, struct table *table, struct error *error)
+static bool read_columns(struct session *session, struct arena *arena, struct table *table,
+                         struct error *error)
 {
     ROWS_AUTO rows = {0};
 
     if (!session_query(session, &rows, COLUMNS_SQL, PARAMS(NUMBER(table->oid)), error))
         return false;
     table->column_count = rows_count(&rows);
-    table->columns = arena_alloc(arena, (size_t)(table->column_count + 1) * sizeof(*table->columns));
+    table->columns =
+        arena_alloc(arena, (size_t)(table->column_count + 1) * sizeof(*table->columns));
     for (int row = 0; row < table->column_count; row++) {
         struct table_column *column = &table->columns[row];
 
@@ -377,7 +387,8 @@ static bool read_columns(struct session *session, struct arena *arena, struct ta
     return true;
 }
 
-static void read_index(const struct rows *rows, int row, struct arena *arena, struct table_index *index)
+static void read_index(const struct rows *rows, int row, struct arena *arena,
+                       struct table_index *index)
 {
     index->oid = (uint32_t)rows_int64(rows, row, 0);
     index->name = arena_copy(arena, rows_text(rows, row, 1));
@@ -413,16 +424,19 @@ static void read_index_column(const struct rows *rows, int row, struct arena *ar
     column->descending = rows_bool(rows, row, 28);
 }
 
-static bool read_indexes(struct session *session, struct arena *arena, struct table *table, struct error *error)
+static bool read_indexes(struct session *session, struct arena *arena, struct table *table,
+                         struct error *error)
 {
     bool since_15 = session_server_version(session) >= 150000;
     struct table_index *index = NULL;
     TEXT_AUTO sql = {0};
     ROWS_AUTO rows = {0};
 
-    sql_expand(&sql, INDEXES_SQL,
-               SQL_NAMES({"nulls_not_distinct", sql_fragment(since_15 ? "i.indnullsnotdistinct" : "false")},
-                         {"default_changed", sql_fragment(since_15 ? DEFAULT_COLLATION_CHANGED_SQL : "false")}));
+    sql_expand(
+        &sql, INDEXES_SQL,
+        SQL_NAMES(
+            {"nulls_not_distinct", sql_fragment(since_15 ? "i.indnullsnotdistinct" : "false")},
+            {"default_changed", sql_fragment(since_15 ? DEFAULT_COLLATION_CHANGED_SQL : "false")}));
     if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(table->oid)), error))
         return false;
     /* At least as many as there are indexes: a row per key column. */
@@ -434,8 +448,8 @@ static bool read_indexes(struct session *session, struct arena *arena, struct ta
             index = &table->indexes[table->index_count++];
             read_index(&rows, row, arena, index);
             if (!rows_bool(&rows, row, 3))
-                return error_set(error, ERROR_INTERNAL, "could not take apart the definition of index %s",
-                                 index->name);
+                return error_set(error, ERROR_INTERNAL,
+                                 "could not take apart the definition of index %s", index->name);
         }
         if (index == NULL || position >= TABLE_KEY_COLUMNS_MAX)
             return error_set(error, ERROR_INTERNAL, "index %s has more than %d key columns",
@@ -453,7 +467,8 @@ static bool read_constraints(struct session *session, struct arena *arena, struc
     if (!session_query(session, &rows, CONSTRAINTS_SQL, PARAMS(NUMBER(table->oid)), error))
         return false;
     table->constraint_count = rows_count(&rows);
-    table->constraints = arena_alloc(arena, (size_t)(table->constraint_count + 1) * sizeof(*table->constraints));
+    table->constraints =
+        arena_alloc(arena, (size_t)(table->constraint_count + 1) * sizeof(*table->constraints));
     for (int row = 0; row < table->constraint_count; row++) {
         struct table_constraint *constraint = &table->constraints[row];
 
@@ -465,21 +480,22 @@ static bool read_constraints(struct session *session, struct arena *arena, struc
     return true;
 }
 
-bool table_describe(struct session *session, uint32_t oid, struct arena *arena, struct table **described,
-                    struct error *error)
+bool table_describe(struct session *session, uint32_t oid, struct arena *arena,
+                    struct table **described, struct error *error)
 {
     struct table *table = arena_alloc(arena, sizeof(*table));
 
     *described = NULL;
     table->oid = oid;
     if (!read_class(session, arena, table, error) || !read_columns(session, arena, table, error) ||
-        !read_indexes(session, arena, table, error) || !read_constraints(session, arena, table, error))
+        !read_indexes(session, arena, table, error) ||
+        !read_constraints(session, arena, table, error))
         return false;
     *described = table;
     return true;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- ask */
+/* ------------------------------------------------------------------------------------------ ask */
 
 const struct table_column *table_column_by_name(const struct table *table, const char *name)
 {
@@ -498,9 +514,9 @@ const struct table_column *table_column_by_number(const struct table *table, int
 }
 
 /* A column of the index that keeps it from being a key; NULL when all are fine. */
-static const struct table_index_column *column_lacking(const struct table *table, const struct table_index *index,
-                                                       bool (*fine)(const struct table *,
-                                                                    const struct table_index_column *))
+static const struct table_index_column *column_lacking(
+    const struct table *table, const struct table_index *index,
+    bool (*fine)(const struct table *, const struct table_index_column *))
 {
     for (int i = 0; i < index->column_count; i++)
         if (!fine(table, &index->columns[i]))
@@ -522,10 +538,11 @@ static bool column_comparable(const struct table *table, const struct table_inde
 }
 
 /*
- * What keeps an index from being a key, the farthest first: 0 nothing, else the higher the farther from one. `lack` may
- * be NULL.
+ * What keeps an index from being a key, the farthest first: 0 nothing, else the higher the farther
+ * from one. `lack` may be NULL.
  */
-static int index_lacks(const struct table *table, const struct table_index *index, struct text *lack)
+static int index_lacks(const struct table *table, const struct table_index *index,
+                       struct text *lack)
 {
     const struct table_index_column *column;
     const char *what = NULL;
@@ -548,7 +565,8 @@ static int index_lacks(const struct table *table, const struct table_index *inde
         distance = 2;
     } else if ((column = column_lacking(table, index, column_not_null)) != NULL) {
         if (lack != NULL)
-            text_appendf(lack, "column %s of unique index %s may be NULL", column->name, index->name);
+            text_appendf(lack, "column %s of unique index %s may be NULL", column->name,
+                         index->name);
         return 1;
     } else if (column_lacking(table, index, column_comparable) != NULL) {
         what = "has an operator class that compares another way than = does";

@@ -36,7 +36,7 @@ struct table_column {
 struct table_index_column {
     int number;            /* attnum; 0 for an expression */
     const char *name;      /* column name; NULL for an expression */
-    const char *equal;     /* the operator class's equality: OPERATOR(pg_catalog.=) */
+    const char *equal;     /* its equality: OPERATOR(pg_catalog.=); NULL unless btree or hash */
     const char *less;      /* OPERATOR(pg_catalog.<); NULL unless btree */
     const char *opclass;   /* qualified: for CREATE INDEX on a table of ours */
     const char *collation; /* the index column's collation, qualified; NULL for none */
@@ -48,7 +48,7 @@ struct table_index {
     uint32_t oid;
     const char *name;
     const char *method; /* btree, gist, ... */
-    /* pg_get_indexdef from " USING" on: USING btree (id) INCLUDE (x) WITH (..) TABLESPACE .. */
+    /* its definition from USING on: USING btree (id) INCLUDE (..) WITH (..) TABLESPACE .. WHERE */
     const char *tail;
     const char *constraint;            /* name of the constraint that it backs; NULL for none */
     char constraint_type;              /* 'p', 'u', 'x'; '\0' for none */
@@ -94,11 +94,11 @@ struct table {
     int64_t heap_bytes;
     int64_t toast_bytes;
     int64_t index_bytes;
-    int64_t row_estimate;   /* reltuples scaled to today's size; -1 when never analyzed */
-    const char *reloptions; /* for WITH (...): fillfactor='70', ...; NULL for none */
-    const char *toast_reloptions;
-    const char *tablespace; /* NULL for the database's default */
-    char replica_identity;  /* relreplident */
+    int64_t row_estimate;         /* reltuples scaled to now; -1: never analyzed, 0: no pages */
+    const char *reloptions;       /* for WITH (...): fillfactor='70', ...; NULL for none */
+    const char *toast_reloptions; /* the same, as toast.autovacuum_enabled='false', ... */
+    const char *tablespace;       /* NULL for the database's default */
+    char replica_identity;        /* relreplident */
 
     int column_count;
     struct table_column *columns; /* without dropped ones, by attnum */

@@ -1,0 +1,86 @@
+/*
+ * The cases of `pghaul bench`: measurements that can be repeated, and that fail when a limit of
+ * docs/ does not hold.
+ *
+ * They see the program from outside: they run it as a child with the command line a user has, read
+ * `--json`, and ask the server. Each case prints one report to `out` (JSON: one object on one
+ * line).
+ *
+ * Called from one thread; a case starts threads and a server of its own and ends them, whatever
+ * happens.
+ */
+#ifndef PGHAUL_BENCH_BENCH_H
+#define PGHAUL_BENCH_BENCH_H
+
+#include <stdio.h>
+
+#include "bench/data.h"
+#include "engine/base/log.h"
+#include "engine/base/stop.h"
+
+enum { BENCH_RUNS_MAX = 21 };
+
+/*
+ * Case alter. Makes `orders`, and measures in one run, on one server:
+ *
+ *     floor      what nothing can beat that uses one session: INSERT .. SELECT of the whole table
+ * into a bare one, the same indexes one after the other, ANALYZE; nobody else on the server alter
+ * `pghaul alter` to `ready`; settle and verify are told apart; then the result is compared with the
+ *                source in SQL, and the job aborted
+ *     pg_repack  the same table, when its extension and program are there
+ *
+ * With `load`: a paced write load before, during and after `pghaul alter --cutover now`, its waits
+ * by phase, and the table compared with the load's ledger.
+ *
+ * False with ERROR_DIFFERS after the report when a limit does not hold: differences, and from
+ * LIMITS_ROWS_MIN rows on (below, start-up is what one measures) time, memory and correlation.
+ */
+struct bench_options {
+    const char *conninfo; /* NULL: a sandbox, set up like a server of production; else schema
+                             pghaul_bench is used there */
+    const char *program;  /* NULL: ourselves */
+    const char *action;   /* for --do: "ALTER COLUMN customer_id TYPE bigint"; NULL: rebuild only */
+    int64_t rows;         /* 0: 1,000,000 */
+    int workers;          /* 0: 2 */
+    int runs;             /* 0: 1; the order of the methods alternates, limits are for medians */
+    uint64_t seed;
+    bool json;
+    bool load;
+    double load_rate;        /* transactions a second; 0: 500 */
+    int load_seconds;        /* before and after; 0: 10 */
+    const struct stop *stop; /* NULL: never stopped */
+};
+
+bool bench_alter(const struct bench_options *options, struct log *log, FILE *out,
+                 struct error *error) MUST_CHECK;
+
+/*
+ * Case load: only the load, against a database that somebody else works on (the demo, a hand-made
+ * experiment). The tables are there already (bench_data()). Runs until `seconds` are over or
+ * stopping is wanted, which is no error here, and compares with the ledger afterwards. False with
+ * ERROR_DIFFERS after the report when that differs or the load saw an error that the table alone
+ * does not give.
+ */
+struct bench_load_options {
+    const char *conninfo;
+    bool hostile;          /* on acct and ledger; else paced, on `table` and TABLE_ledger */
+    const char *table;     /* paced: an unquoted name, maybe with a schema; NULL: orders */
+    bool ledger;           /* paced: keep one; hostile always does */
+    int seconds;           /* 0: until stopped */
+    int clients;           /* 0: 6 */
+    double rate;           /* paced; 0: 500 */
+    int64_t rows;          /* hostile: keys 1..rows; 0: 100,000 */
+    double truncate_share; /* hostile */
+    uint64_t seed;
+    bool json;
+    const struct stop *stop;
+};
+
+bool bench_load(const struct bench_load_options *options, struct log *log, FILE *out,
+                struct error *error) MUST_CHECK;
+
+/* Makes a data set in a database. */
+bool bench_data(const char *conninfo, const struct data_options *options, struct log *log,
+                struct error *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,206 @@
+#include "cli/commands.h"
+
+#define BIT OPT_BIT
+
+const struct command command_table[] = {
+    {
+        .name = "alter",
+        .group = "Jobs",
+        .arguments = "TABLE",
+        .summary = "Rebuild a table through a shadow copy, beside live traffic",
+        .about =
+            "The copy gets the changed definition; the table is as it was until the swap. With no\n"
+            "--do it is rebuilt as it is (bloat), with --order-by clustered. Where no copy is "
+            "needed\n"
+            "pghaul says so: --in-place then takes milliseconds.\n"
+            "\n"
+            "    pghaul alter orders --do 'ALTER COLUMN id TYPE bigint' --dry-run\n"
+            "    pghaul alter orders --do 'ALTER COLUMN id TYPE bigint'\n"
+            "    pghaul cutover alter-orders-1\n",
+        .options = BIT(OPT_DO) | BIT(OPT_MAP) | BIT(OPT_REVERSE_MAP) | BIT(OPT_ORDER_BY) |
+                   BIT(OPT_IN_PLACE) | BIT(OPT_NO_ROLLBACK) | BIT(OPT_DRY_RUN) | BIT(OPT_CUTOVER) |
+                   BIT(OPT_WORKERS) | BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .run = command_alter,
+    },
+    {
+        .name = "status",
+        .group = "Control of a job",
+        .arguments = "[JOB]",
+        .summary = "Show all jobs, or one",
+        .about = "With --json a JOB is one object, all jobs are an array.\n",
+        .options = BIT(OPT_FOLLOW),
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .answers = true,
+        .run = command_status,
+    },
+    {
+        .name = "pause",
+        .group = "Control of a job",
+        .arguments = "JOB",
+        .summary = "Let every process that works on a job stop within one chunk, until resume",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .run = command_pause,
+    },
+    {
+        .name = "resume",
+        .group = "Control of a job",
+        .arguments = "JOB",
+        .summary = "Clear a pause and work on a job, beside other processes that do",
+        .about = "Goes on where the job was interrupted, from any host, as often as needed.\n",
+        .options = BIT(OPT_CUTOVER),
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .run = command_resume,
+    },
+    {
+        .name = "set",
+        .group = "Control of a job",
+        .arguments = "JOB name=value...",
+        .summary = "Change settings of a job; running processes follow within one chunk",
+        .arguments_min = 2,
+        .arguments_max = ARGUMENTS_UNLIMITED,
+        .completes_jobs = true,
+        .lists_settings = true,
+        .run = command_set,
+    },
+    {
+        .name = "verify",
+        .group = "Control of a job",
+        .arguments = "JOB",
+        .summary = "Compare source and copy, all rows, and repair what differs",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .run = command_verify,
+    },
+    {
+        .name = "cutover",
+        .group = "Control of a job",
+        .arguments = "JOB",
+        .summary = "Swap a job's verified copy and the table",
+        .about = "Asks on a terminal; without one it needs --yes. Writers wait some milliseconds. "
+                 "The old\n"
+                 "table is kept, and fed, until rollback or finish.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .run = command_cutover,
+    },
+    {
+        .name = "rollback",
+        .group = "Control of a job",
+        .arguments = "JOB",
+        .summary = "Swap back; nothing that was written since the cut-over is lost",
+        .about = "Asks on a terminal; without one it needs --yes. Refused while rows cannot go "
+                 "back, unless\n"
+                 "--accept-loss is given.\n",
+        .options = BIT(OPT_ACCEPT_LOSS),
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .run = command_rollback,
+    },
+    {
+        .name = "finish",
+        .group = "Control of a job",
+        .arguments = "JOB",
+        .summary = "Drop the old table after a cut-over",
+        .about =
+            "Asks on a terminal; without one it needs --yes. After that there is no way back.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .run = command_finish,
+    },
+    {
+        .name = "abort",
+        .group = "Control of a job",
+        .arguments = "JOB",
+        .summary = "End a job before its cut-over and leave nothing but its history",
+        .about =
+            "Asks on a terminal; without one it needs --yes. Stops every process that works on the "
+            "job\n"
+            "first. The SQL of --print-sql does the same through psql, without this program.\n",
+        .options = BIT(OPT_PRINT_SQL),
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .completes_jobs = true,
+        .run = command_abort,
+    },
+    {
+        .name = "doctor",
+        .group = "Looking",
+        .arguments = "[TABLE]",
+        .summary = "Say what stands in the way of a job, why, and what to do about it",
+        .about = "Exit status 3 when something would be refused.\n",
+        .arguments_max = 1,
+        .run = command_doctor,
+    },
+    {
+        .name = "guard",
+        .group = "Looking",
+        .arguments = "TABLE...",
+        .summary =
+            "Exit with status 7 while a job is open on one of the tables: for deploy scripts",
+        .arguments_min = 1,
+        .arguments_max = ARGUMENTS_UNLIMITED,
+        .run = command_guard,
+    },
+    {
+        .name = "sandbox",
+        .group = "Trying out",
+        .arguments = "start|stop|status [DIR]",
+        .summary = "Start or stop a private, throw-away PostgreSQL server",
+        .about = "It lives in one folder (start without DIR makes one) and listens on a unix "
+                 "socket there.\n",
+        .options = BIT(OPT_STANDBY),
+        .arguments_min = 1,
+        .arguments_max = 2,
+        .words = "start|stop|status",
+        .run = command_sandbox,
+    },
+    {
+        .name = "bench",
+        .group = "Trying out",
+        .arguments = "alter|load|data [SET]",
+        .summary = "Measure on a sandbox, or in the database of -d",
+        .about =
+            "alter  a rebuild, beside the least that the same work can take and beside pg_repack\n"
+            "load   only the load, against a database that somebody else works on\n"
+            "data   make a data set: orders or acct\n",
+        .options = BIT(OPT_ROWS) | BIT(OPT_SEED) | BIT(OPT_RUNS) | BIT(OPT_WORKERS) | BIT(OPT_DO) |
+                   BIT(OPT_LOAD) | BIT(OPT_HOSTILE) | BIT(OPT_LEDGER) | BIT(OPT_TABLE) |
+                   BIT(OPT_SECONDS) | BIT(OPT_CLIENTS) | BIT(OPT_RATE),
+        .arguments_min = 1,
+        .arguments_max = 2,
+        .words = "alter|load|data",
+        .answers = true,
+        .run = command_bench,
+    },
+    {
+        .name = "help",
+        .arguments = "[COMMAND]",
+        .summary = "Show the help",
+        .options = BIT(OPT_MARKDOWN),
+        .arguments_max = 1,
+        .answers = true,
+        .run = command_help,
+    },
+    {
+        .name = "completion",
+        .arguments = "bash|jobs",
+        .summary = "Print completion for the shell: eval \"$(pghaul completion bash)\"",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .words = "bash|jobs",
+        .answers = true,
+        .run = command_completion,
+    },
+    {0},
+};

@@ -1,0 +1,111 @@
+#include "cli/job_json.h"
+
+#include <math.h>
+
+#include "cli/output.h"
+
+/* Null for a negative number. */
+static json_t *known(int64_t value)
+{
+    return value < 0 ? json_null() : json_integer(value);
+}
+
+/* The same, with one decimal. */
+static json_t *known_real(double value)
+{
+    return value < 0 ? json_null() : json_real(round(value * 10) / 10);
+}
+
+static json_t *phases(const struct job_view *view)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < view->phase_count; i++) {
+        const struct phase_view *phase = &view->phases[i];
+        json_t *object = json_object();
+
+        json_object_set_new(object, "name", json_string(phase->name));
+        json_object_set_new(object, "state", json_string(phase->state));
+        json_object_set_new(object, "seconds", json_real(round(phase->seconds * 1000) / 1000));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+static json_t *locks(const struct job_view *view)
+{
+    json_t *list = json_object_get(view->facts, "locks");
+
+    return json_is_array(list) ? json_incref(list) : json_array();
+}
+
+/* The governor will have a rate, reasons and signals; a fixed policy has none. */
+static json_t *throttle(const struct job_view *view)
+{
+    json_t *object = json_object();
+
+    json_object_set_new(object, "policy", json_string(view->job->settings.policy));
+    json_object_set_new(object, "rate", json_null());
+    json_object_set_new(object, "reason", json_null());
+    json_object_set_new(object, "signals", json_array());
+    return object;
+}
+
+static json_t *next(const struct job_view *view)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < view->next_count; i++)
+        json_array_append_new(list,
+                              json_sprintf("pghaul %s %s", view->next[i].verb, view->job->name));
+    return list;
+}
+
+static json_t *table_name(const struct job *job)
+{
+    return json_sprintf("%s.%s", job->table_schema, job->table_name);
+}
+
+static int64_t irreversible_rows(const struct job_view *view)
+{
+    const json_t *fact = json_object_get(view->facts, "irreversible_rows");
+
+    if (view->numbers.irreversible_rows >= 0)
+        return view->numbers.irreversible_rows;
+    return json_is_integer(fact) ? json_integer_value(fact) : -1;
+}
+
+json_t *job_json(const struct job_view *view)
+{
+    const struct job *job = view->job;
+    const json_t *old_table = json_object_get(view->facts, "old_table");
+    json_t *object = json_object();
+
+    json_object_set_new(object, "job", json_string(job->name));
+    json_object_set_new(object, "kind", json_string(job->kind));
+    json_object_set_new(object, "table", table_name(job));
+    json_object_set_new(object, "state", json_string(view->state));
+    json_object_set_new(object, "phase", output_string(job->phase));
+    json_object_set_new(object, "error", output_string(job->reason));
+    json_object_set_new(object, "phases", phases(view));
+    json_object_set_new(object, "rows_done", json_integer(view->rows_done));
+    json_object_set_new(object, "rows_total", json_integer(view->rows_total));
+    json_object_set_new(object, "percent", known_real(view->percent));
+    json_object_set_new(object, "rows_per_second", known_real(view->rows_per_second));
+    json_object_set_new(object, "eta_seconds", known_real(view->eta_seconds));
+    json_object_set_new(object, "wal_bytes", json_integer(view->bytes_written));
+    json_object_set_new(object, "chunks", json_integer(view->chunks));
+    json_object_set_new(object, "retries", json_integer(view->retries));
+    json_object_set_new(object, "workers", json_integer(job->settings.workers));
+    json_object_set_new(object, "log_keys", known(view->numbers.log_keys));
+    json_object_set_new(object, "stuck_keys", known(view->numbers.stuck_keys));
+    json_object_set_new(object, "differences",
+                        known(job_view_fact(view, "verify", "differences", -1)));
+    json_object_set_new(object, "repaired", known(job_view_fact(view, "verify", "repaired", -1)));
+    json_object_set_new(object, "irreversible_rows", known(irreversible_rows(view)));
+    json_object_set_new(object, "old_table", output_string(json_string_value(old_table)));
+    json_object_set_new(object, "locks", locks(view));
+    json_object_set_new(object, "throttle", throttle(view));
+    json_object_set_new(object, "next", next(view));
+    return object;
+}

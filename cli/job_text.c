@@ -1,0 +1,199 @@
+#include "cli/job_text.h"
+
+#include <string.h>
+
+#include "cli/format.h"
+
+enum { LABEL_COLUMNS = 12, NEXT_COLUMNS = 35 };
+
+/* Shorter phases are not worth a word, unless they have something to say. */
+static const double PHASE_SECONDS_MIN = 0.05;
+
+void job_text_table(const struct job *job, struct text *out)
+{
+    if (strcmp(job->table_schema, "public") != 0)
+        text_appendf(out, "%s.", job->table_schema);
+    text_append(out, job->table_name);
+}
+
+void job_text_state(const struct job_view *view, struct text *out)
+{
+    text_append(out, strcmp(view->state, "cut_over") == 0      ? "cut over"
+                     : strcmp(view->state, "rolled_back") == 0 ? "rolled back"
+                                                               : view->state);
+    if (strcmp(view->job->wanted, "abort") == 0 && job_open(view->job))
+        text_appendf(out, ", being aborted%s%s", view->worked_on ? "" : ": pghaul abort ",
+                     view->worked_on ? "" : view->job->name);
+    else if (strcmp(view->state, "running") == 0 && !view->worked_on)
+        text_appendf(out, ", but no process works on it: pghaul resume %s", view->job->name);
+}
+
+void job_text_verify(const struct job_view *view, struct text *out)
+{
+    int64_t rows = job_view_fact(view, "verify", "rows", -1);
+    int64_t differences = job_view_fact(view, "verify", "differences", 0);
+    int64_t repaired = job_view_fact(view, "verify", "repaired", 0);
+    int64_t left_out = job_view_fact(view, "verify", "left_out", 0);
+
+    if (rows < 0)
+        return;
+    text_appendf(out, "%s rows compared, %s difference%s", COUNT(rows), COUNT(differences),
+                 differences == 1 ? "" : "s");
+    if (repaired > 0)
+        text_appendf(out, ", %s repaired", COUNT(repaired));
+    if (left_out > 0)
+        text_appendf(out, " (%s key%s in flight left out)", COUNT(left_out),
+                     left_out == 1 ? "" : "s");
+}
+
+void job_text_phases(const struct job_view *view, struct text *out)
+{
+    TEXT_AUTO line = {0};
+
+    for (int i = 0; i < view->phase_count; i++) {
+        const struct phase_view *phase = &view->phases[i];
+        bool verify = strcmp(phase->name, "verify") == 0;
+
+        if (strcmp(phase->state, "done") != 0 || (phase->seconds < PHASE_SECONDS_MIN && !verify))
+            continue;
+        text_separate(&line, "   ");
+        text_appendf(&line, "%s %s", phase->name, SECONDS(phase->seconds));
+        if (verify && job_view_fact(view, "verify", "rows", -1) >= 0) {
+            text_append(&line, ": ");
+            job_text_verify(view, &line);
+        }
+    }
+    text_append(out, text_string(&line));
+}
+
+void job_text_swap(const struct job_view *view, const char *group, struct text *out)
+{
+    int64_t attempts = job_view_fact(view, group, "attempts", 1);
+    int64_t keys = job_view_fact(view, group, "keys", -1);
+
+    text_appendf(out, "waited %s for the lock",
+                 MILLISECONDS(job_view_fact(view, group, "waited_ms", 0)));
+    if (attempts > 1)
+        text_appendf(out, " in %s tries", COUNT(attempts));
+    text_appendf(out, ", held it %s", MILLISECONDS(job_view_fact(view, group, "held_ms", 0)));
+    if (keys >= 0)
+        text_appendf(out, ", %s key%s replayed under it", COUNT(keys), keys == 1 ? "" : "s");
+}
+
+static void next_line(const struct job_view *view, const struct next_view *next, struct text *out)
+{
+    TEXT_AUTO command = {0};
+
+    text_appendf(&command, "pghaul %-8s %s", next->verb, view->job->name);
+    text_appendf(out, "  %-*s  %s", NEXT_COLUMNS, text_string(&command), next->what);
+    if (strcmp(next->verb, "finish") == 0 && view->numbers.freed_bytes > 0)
+        text_appendf(out, " (frees %s)", SIZE(view->numbers.freed_bytes));
+    text_append(out, "\n");
+}
+
+void job_text_next(const struct job_view *view, struct text *out)
+{
+    for (int i = 0; i < view->next_count; i++)
+        next_line(view, &view->next[i], out);
+}
+
+void job_text_brief(const struct job_view *view, struct text *out)
+{
+    text_append(out, view->job->phase != NULL ? view->job->phase : view->state);
+    if (view->percent >= 0)
+        text_appendf(out, ", %.0f %%", view->percent);
+    if (view->rows_per_second >= 1)
+        text_appendf(out, ", %s rows/s", COUNT((int64_t)view->rows_per_second));
+    if (view->eta_seconds >= 0)
+        text_appendf(out, ", %s left", SECONDS(view->eta_seconds));
+}
+
+static void label(struct text *out, const char *name)
+{
+    text_appendf(out, "  %-*s  ", LABEL_COLUMNS, name);
+}
+
+static void keys_line(const struct job_view *view, struct text *out)
+{
+    const struct kind_numbers *numbers = &view->numbers;
+
+    if (numbers->log_keys < 0)
+        return;
+    label(out, "change log");
+    text_appendf(out, "%s key%s", COUNT(numbers->log_keys), numbers->log_keys == 1 ? "" : "s");
+    if (numbers->stuck_keys > 0)
+        text_appendf(out, ", %s stuck: the new table refuses their rows; this blocks the cut-over",
+                     COUNT(numbers->stuck_keys));
+    text_append(out, "\n");
+}
+
+static void work_lines(const struct job_view *view, struct text *out)
+{
+    TEXT_AUTO phases = {0};
+
+    label(out, "phase");
+    job_text_brief(view, out);
+    text_append(out, "\n");
+    job_text_phases(view, &phases);
+    if (phases.used > 0) {
+        label(out, "done");
+        text_appendf(out, "%s\n", text_string(&phases));
+    }
+    label(out, "copied");
+    text_appendf(out, "%s of about %s rows, %s in %s chunks", COUNT(view->rows_done),
+                 COUNT(view->rows_total), SIZE(view->bytes_written), COUNT(view->chunks));
+    if (view->retries > 0)
+        text_appendf(out, ", %s retries", COUNT(view->retries));
+    text_append(out, "\n");
+}
+
+static void swap_lines(const struct job_view *view, struct text *out)
+{
+    const json_t *old_table = json_object_get(view->facts, "old_table");
+
+    if (json_is_object(json_object_get(view->facts, "cutover"))) {
+        label(out, "swapped");
+        job_text_swap(view, "cutover", out);
+        text_append(out, "\n");
+    }
+    if (json_is_object(json_object_get(view->facts, "rollback"))) {
+        label(out, "swapped back");
+        job_text_swap(view, "rollback", out);
+        text_append(out, "\n");
+    }
+    if (json_is_string(old_table) && job_open(view->job)) {
+        label(out, "old table");
+        text_appendf(out, "%s\n", json_string_value(old_table));
+    }
+    if (view->numbers.irreversible_rows > 0) {
+        label(out, "way back");
+        text_appendf(out, "%s rows cannot go back\n", COUNT(view->numbers.irreversible_rows));
+    }
+}
+
+void job_text(const struct job_view *view, struct text *out)
+{
+    const struct job *job = view->job;
+
+    text_appendf(out, "%s  %s of ", job->name, job->kind);
+    job_text_table(job, out);
+    text_append(out, "\n");
+    label(out, "state");
+    job_text_state(view, out);
+    text_append(out, "\n");
+    if (job->reason != NULL) {
+        label(out, strcmp(job->state, "failed") == 0 ? "error" : "reason");
+        text_appendf(out, "%s\n", job->reason);
+    }
+    work_lines(view, out);
+    keys_line(view, out);
+    if (strcmp(job->settings.policy, "off") != 0) {
+        label(out, "pace");
+        text_appendf(out, "%s\n", job->settings.policy);
+    }
+    swap_lines(view, out);
+    if (view->next_count > 0) {
+        text_append(out, "next:\n");
+        job_text_next(view, out);
+    }
+}

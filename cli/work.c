@@ -1,0 +1,169 @@
+#include "cli/work.h"
+
+#include <string.h>
+
+#include "cli/format.h"
+#include "cli/job_json.h"
+#include "cli/job_text.h"
+#include "cli/output.h"
+#include "cli/progress_line.h"
+
+/* The row in memory follows even a failure: messages name the phase that it happened in. */
+static void refresh_after_failure(struct cli *cli)
+{
+    struct error ignored = {0};
+
+    session_rollback(cli->run.session);
+    if (session_alive(cli->run.session) && !job_refresh(cli->run.session, &cli->run.job, &ignored))
+        log_verbose(&cli->log, "could not read the job again: %s", ignored.message);
+}
+
+static bool refuse_verb(const struct cli *cli, struct error *error)
+{
+    return error_set(error, ERROR_REFUSED, "pghaul %s does not apply to %s jobs",
+                     cli->options.command->name, cli->kind->name);
+}
+
+static bool call_verb(struct cli *cli, enum verb verb, struct error *error)
+{
+    const struct kind *kind = cli->kind;
+    struct run *run = &cli->run;
+
+    switch (verb) {
+    case VERB_VERIFY:
+        return kind->verify != NULL ? kind->verify(run, error) : refuse_verb(cli, error);
+    case VERB_CUTOVER:
+        return kind->cutover != NULL ? kind->cutover(run, error) : refuse_verb(cli, error);
+    case VERB_ROLLBACK:
+        return kind->rollback != NULL ? kind->rollback(run, cli->options.accept_loss, error)
+                                      : refuse_verb(cli, error);
+    case VERB_FINISH:
+        return kind->finish != NULL ? kind->finish(run, error) : refuse_verb(cli, error);
+    case VERB_ABORT:
+        return kind->abort != NULL ? kind->abort(run, error) : refuse_verb(cli, error);
+    }
+    return refuse_verb(cli, error);
+}
+
+bool work_verb(struct cli *cli, enum verb verb, struct error *error)
+{
+    struct progress_line *line;
+    bool ok;
+
+    cli_start_work(cli);
+    line = progress_line_start(cli);
+    ok = call_verb(cli, verb, error);
+    progress_line_stop(line);
+    if (ok)
+        return job_refresh(cli->run.session, &cli->run.job, error);
+    refresh_after_failure(cli);
+    return false;
+}
+
+void work_print_next(struct cli *cli, const struct job_view *view)
+{
+    TEXT_AUTO text = {0};
+
+    if (view->next_count == 0)
+        return;
+    text_append(&text, "next:\n");
+    job_text_next(view, &text);
+    output_text(cli, &text);
+}
+
+/* A kind without a ready phase runs to its end: no phase has an empty name. */
+static bool run_phases(struct run *run, const struct kind *kind, struct error *error)
+{
+    return phases_run(run, kind, kind->ready != NULL ? kind->ready : "", error);
+}
+
+static void print_reached(struct cli *cli, const struct job_view *view)
+{
+    TEXT_AUTO text = {0};
+
+    if (cli->options.json) {
+        output_event(cli, view->job->name, strcmp(view->state, "ready") == 0 ? "ready" : "done",
+                     job_json(view));
+        return;
+    }
+    job_text_phases(view, &text);
+    if (text.used > 0)
+        text_append(&text, "\n");
+    if (strcmp(view->state, "ready") == 0)
+        text_append(&text, "ready; the table is still as it was. next:\n");
+    else if (view->next_count > 0)
+        text_appendf(&text, "%s. next:\n", view->state);
+    else
+        text_appendf(&text, "%s\n", view->state);
+    job_text_next(view, &text);
+    output_text(cli, &text);
+}
+
+bool work_run(struct cli *cli, bool then_cutover, struct error *error)
+{
+    JOB_VIEW_AUTO view = {0};
+    struct progress_line *line;
+    bool ok;
+
+    cli_start_work(cli);
+    line = progress_line_start(cli);
+    ok = run_phases(&cli->run, cli->kind, error);
+    progress_line_stop(line);
+    if (!ok) {
+        refresh_after_failure(cli);
+        return false;
+    }
+    if (!job_refresh(cli->run.session, &cli->run.job, error) || !job_view_read(cli, &view, error))
+        return false;
+    if (!then_cutover || cli->kind->cutover == NULL) {
+        print_reached(cli, &view);
+        return true;
+    }
+    if (!cli->options.json) {
+        TEXT_AUTO text = {0};
+
+        job_text_phases(&view, &text);
+        output_line(cli, "%s", text_string(&text));
+    }
+    return work_cutover(cli, error);
+}
+
+static void print_swapped(struct cli *cli, const struct job_view *view)
+{
+    TEXT_AUTO text = {0};
+    const char *name = view->job->name;
+
+    text_append(&text, "swapped: ");
+    job_text_swap(view, "cutover", &text);
+    text_append(&text, "\n");
+    if (strcmp(view->state, "cut_over") == 0) {
+        text_appendf(&text,
+                     "the old table is fed until you say:  pghaul rollback %s  |  pghaul finish %s",
+                     name, name);
+        if (view->numbers.freed_bytes > 0)
+            text_appendf(&text, " (frees %s)", SIZE(view->numbers.freed_bytes));
+        text_append(&text, "\n");
+    } else if (view->next_count > 0) {
+        text_append(&text, "the old table is kept, and not fed. next:\n");
+        job_text_next(view, &text);
+    }
+    output_text(cli, &text);
+}
+
+bool work_cutover(struct cli *cli, struct error *error)
+{
+    JOB_VIEW_AUTO view = {0};
+    json_t *object;
+
+    cli->continue_with = "cutover";
+    if (!work_verb(cli, VERB_CUTOVER, error) || !job_view_read(cli, &view, error))
+        return false;
+    if (!cli->options.json) {
+        print_swapped(cli, &view);
+        return true;
+    }
+    object = job_json(&view);
+    json_object_update(object, json_object_get(view.facts, "cutover"));
+    output_event(cli, view.job->name, "swapped", object);
+    return true;
+}

@@ -1,0 +1,30 @@
+/*
+ * Working on a job that is loaded in cli->run, with the live line, and saying what came out: what
+ * several commands do.
+ */
+#ifndef PGHAUL_CLI_WORK_H
+#define PGHAUL_CLI_WORK_H
+
+#include "cli/job_view.h"
+
+/*
+ * Runs the job up to the phase at which it waits for a cut-over, or to its end, and prints times
+ * and next commands. With `then_cutover` goes on with work_cutover().
+ */
+bool work_run(struct cli *cli, bool then_cutover, struct error *error) MUST_CHECK;
+
+/* Swaps, and prints how long it took. The question has been asked. */
+bool work_cutover(struct cli *cli, struct error *error) MUST_CHECK;
+
+enum verb { VERB_VERIFY, VERB_CUTOVER, VERB_ROLLBACK, VERB_FINISH, VERB_ABORT };
+
+/*
+ * A verb of the job's kind, with the live line around it; the job's row is read again afterwards.
+ * ERROR_REFUSED when the kind has no such verb.
+ */
+bool work_verb(struct cli *cli, enum verb verb, struct error *error) MUST_CHECK;
+
+/* Prints "next:" and the commands, unless there are none. */
+void work_print_next(struct cli *cli, const struct job_view *view);
+
+#endif

@@ -1,0 +1,76 @@
+#include "copy/arm.h"
+
+#include <string.h>
+
+#include "copy/capture.h"
+#include "copy/index.h"
+#include "copy/lock.h"
+#include "engine/base/clock.h"
+
+static bool create_log(struct run *run, struct error *error)
+{
+    const struct flow *flow = &copy_of(run)->forward;
+    ROWS_AUTO rows = {0};
+
+    if (!flow_query(flow, run->session, &rows, "SELECT to_regclass('{log_a}') IS NOT NULL", NO_PARAMS, error))
+        return false;
+    if (rows_bool(&rows, 0, 0))
+        return true;
+    if (session_begin(run->session, error) && capture_create(run, flow, CAPTURE_LOG, error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
+}
+
+/* In the transaction that holds the lock. */
+static bool arm_under_lock(struct run *run, struct error *error)
+{
+    const struct flow *flow = &copy_of(run)->forward;
+    bool attached;
+
+    return capture_attached(run->session, flow, &attached, error) &&
+           (attached || capture_attach(run, flow, error)) &&
+           capture_set(run, flow, (struct capture_state){CAPTURE_LOG, 'a'}, error) &&
+           capture_reset(run, flow, error) && index_drop_all(run, error) &&
+           flow_run(flow, run->session,
+                    "TRUNCATE {to};\n"
+                    "ALTER TABLE {to} SET (autovacuum_enabled = off);\n"
+                    "DROP TABLE IF EXISTS {check}, {purge}",
+                    error) &&
+           capture_keep_fingerprint(run, flow, error);
+}
+
+static bool arm_once(struct run *run, struct lock_report *lock, struct error *error)
+{
+    TEXT_AUTO table = {0};
+
+    text_appendf(&table, "ONLY %s", copy_of(run)->forward.from_qualified);
+    if (!lock_tables(run, text_string(&table), "SHARE ROW EXCLUSIVE", lock, error))
+        return false;
+    if (arm_under_lock(run, error) &&
+        job_event(run->session, run->job.id, "lock", error, "SHARE ROW EXCLUSIVE on %s after %lld ms, %d tries",
+                  copy_of(run)->forward.from_qualified, (long long)(lock->waited_us / 1000), lock->attempts) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
+}
+
+bool arm_forward(struct run *run, struct error *error)
+{
+    unsigned seed = (unsigned)clock_us();
+
+    if (!lock_check_settings(run->session, &run->job.settings, error) || !create_log(run, error))
+        return false;
+    for (int64_t tries = 1;; tries++) {
+        struct lock_report lock;
+
+        if (arm_once(run, &lock, error))
+            return true;
+        /* lock_tables() has tried long enough; what is in the way of the rest (our own tables) passes soon. */
+        if (error->code != ERROR_LOCK || lock.waited_us == 0 || tries >= run->job.settings.lock_tries ||
+            !stop_sleep_ms(run->stop, lock_backoff_ms((int)tries, &seed), error))
+            return false;
+    }
+}

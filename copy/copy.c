@@ -1,0 +1,52 @@
+#include "copy/copy.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+void copy_rename(struct run *run)
+{
+    struct copy *copy = copy_of(run);
+
+    flow_deinit(&copy->forward);
+    flow_deinit(&copy->backward);
+    plan_names(copy->plan.table, run->job.id, &copy->names);
+    flow_init(&copy->forward, &copy->plan, &run->job, FLOW_FORWARD, copy->plan.source_oid);
+    flow_init(&copy->backward, &copy->plan, &run->job, FLOW_BACKWARD, copy->shadow_oid);
+}
+
+bool copy_load(struct run *run, struct error *error)
+{
+    struct copy *copy = memory_zero(1, sizeof(*copy));
+    json_t *facts = json_loads(run->job.facts, 0, NULL);
+
+    copy_unload(run);
+    run->kind_state = copy;
+    copy->shadow_oid = (uint32_t)json_integer_value(json_object_get(facts, "shadow_oid"));
+    json_decref(facts);
+    if (!plan_from_json(run->job.plan, &copy->plan, error)) {
+        copy_unload(run);
+        return false;
+    }
+    copy_rename(run);
+    return true;
+}
+
+void copy_unload(struct run *run)
+{
+    struct copy *copy = copy_of(run);
+
+    if (copy == NULL)
+        return;
+    flow_deinit(&copy->forward);
+    flow_deinit(&copy->backward);
+    plan_deinit(&copy->plan);
+    free(copy);
+    run->kind_state = NULL;
+}
+
+bool copy_set_shadow(struct run *run, uint32_t oid, struct error *error)
+{
+    copy_of(run)->shadow_oid = oid;
+    copy_rename(run);
+    return job_set_fact(run->session, &run->job, "shadow_oid", NUMBER(oid), error);
+}

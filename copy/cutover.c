@@ -1,0 +1,467 @@
+#include "copy/cutover.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "copy/attached.h"
+#include "copy/capture.h"
+#include "copy/lock.h"
+#include "copy/replay.h"
+#include "copy/sequence.h"
+#include "engine/base/clock.h"
+#include "engine/pg/sqlstate.h"
+
+enum { DRAIN_PASSES = 10 };
+
+/* One swap: who leaves the user's schema, who arrives, and what it took. */
+struct swap {
+    struct run *run;
+    struct copy *copy;
+    const struct flow *flow;
+    bool forward;
+    bool accept_loss;
+    const char *away;     /* name in schema pghaul of the one that leaves */
+    const char *arriving; /* name in schema pghaul of the one that arrives */
+    const char *leaving_qualified; /* after the swap */
+    uint32_t leaving_oid;
+    uint32_t arriving_oid;
+    struct text sql; /* of the exchange: made before the lock is taken */
+    int attempts;
+    int64_t waited_us;
+    int64_t locked_us; /* when */
+    int64_t keys;
+};
+
+/* ------------------------------------------------------------------------------------------------ the exchange's SQL */
+
+static void rename_index(struct text *sql, const char *schema, const char *from, const char *to)
+{
+    if (strcmp(from, to) != 0)
+        sql_expand(sql, "ALTER INDEX {from} RENAME TO {to};\n",
+                   SQL_NAMES({"from", sql_table(schema, from)}, {"to", sql_ident(to)}));
+}
+
+/* Index names of the old table (source) or of the new one, away from home or back. `schema`: where they are now. */
+static void rename_indexes(const struct swap *swap, bool of_source, bool to_home, struct text *sql)
+{
+    const struct plan *plan = &swap->copy->plan;
+    int count = of_source ? plan->source_index_count : plan->index_count;
+
+    for (int i = 0; i < count; i++) {
+        const char *home = of_source ? plan->source_indexes[i] : plan->indexes[i].name;
+        char away[64];
+
+        plan_away_name(of_source ? swap->copy->names.old : swap->copy->names.shadow, i, away);
+        rename_index(sql, plan->schema, to_home ? away : home, to_home ? home : away);
+    }
+}
+
+static void exchange_tables(const struct swap *swap, struct text *sql)
+{
+    const struct plan *plan = &swap->copy->plan;
+
+    rename_indexes(swap, swap->forward, false, sql);
+    sql_expand(sql,
+               "ALTER TABLE {home} RENAME TO {away};\n"
+               "ALTER TABLE {home_away} SET SCHEMA pghaul;\n"
+               "ALTER TABLE {arriving} SET SCHEMA {schema};\n"
+               "ALTER TABLE {home_arriving} RENAME TO {table};\n",
+               SQL_NAMES({"home", sql_table(plan->schema, plan->table)}, {"away", sql_ident(swap->away)},
+                         {"home_away", sql_table(plan->schema, swap->away)},
+                         {"arriving", sql_table("pghaul", swap->arriving)}, {"schema", sql_ident(plan->schema)},
+                         {"home_arriving", sql_table(plan->schema, swap->arriving)},
+                         {"table", sql_ident(plan->table)}));
+    rename_indexes(swap, !swap->forward, true, sql);
+}
+
+/* What could not be on the shadow while it was one: deferrable and NOT VALID constraints. Neither reads the table. */
+static void add_owed_constraints(const struct swap *swap, struct text *sql)
+{
+    const struct plan *plan = &swap->copy->plan;
+    struct sql_value table = sql_table(plan->schema, plan->table);
+
+    for (int i = 0; i < plan->index_count; i++)
+        if (plan->indexes[i].constraint != NULL && plan->indexes[i].deferrable)
+            sql_expand(sql,
+                       "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {name} DEFERRABLE{deferred};\n",
+                       SQL_NAMES({"table", table}, {"name", sql_ident(plan->indexes[i].constraint)},
+                                 {"kind", sql_fragment(plan->indexes[i].constraint_type == 'p' ? "PRIMARY KEY"
+                                                                                               : "UNIQUE")},
+                                 {"deferred", sql_fragment(plan->indexes[i].initially_deferred ? " INITIALLY DEFERRED"
+                                                                                               : "")}));
+    for (int i = 0; i < plan->check_count; i++)
+        sql_expand(sql, "ALTER TABLE {table} ADD CONSTRAINT {name} {definition};\n",
+                   SQL_NAMES({"table", table}, {"name", sql_ident(plan->checks[i].name)},
+                             {"definition", sql_fragment(plan->checks[i].definition)}));
+}
+
+static bool exchange_sequences(const struct swap *swap, struct text *sql, struct error *error)
+{
+    const struct plan *plan = &swap->copy->plan;
+    struct arena arena = {0};
+    struct sequence_pair *pairs = arena_alloc(&arena, sizeof(*pairs) * (size_t)(plan->column_count + 1));
+    struct sequence_names names = {"pghaul", swap->away, plan->schema, plan->table};
+    struct sequence_plan *sequences;
+    int count = 0;
+    bool ok;
+
+    for (int i = 0; i < plan->column_count; i++) {
+        const struct plan_column *column = &plan->columns[i];
+
+        if (swap->forward && column->source != NULL)
+            pairs[count++] = (struct sequence_pair){column->source, column->target};
+        else if (!swap->forward && column->target != NULL)
+            pairs[count++] = (struct sequence_pair){column->target, column->source};
+    }
+    ok = sequence_plan(swap->run->session, swap->leaving_oid, swap->arriving_oid, pairs, count, &arena, &sequences,
+                       error);
+    if (ok)
+        sequence_swap_sql(sequences, &names, sql);
+    arena_deinit(&arena);
+    return ok;
+}
+
+/* Everything that is decided outside the lock, as one text to be run under it. */
+static bool make_sql(struct swap *swap, struct error *error)
+{
+    const struct plan *plan = &swap->copy->plan;
+    struct text *sql = &swap->sql;
+
+    text_clear(sql);
+    if (!attached_statistics_sql(swap->run->session, swap->leaving_oid, swap->arriving_oid, sql, error))
+        return false;
+    exchange_tables(swap, sql);
+    if (swap->forward) {
+        add_owed_constraints(swap, sql);
+        if (!attached_owed_sql(swap->run->session, swap->leaving_oid, swap->arriving_oid,
+                               sql_table(plan->schema, plan->table), sql, error))
+            return false;
+    }
+    if (!exchange_sequences(swap, sql, error))
+        return false;
+    capture_detach_sql(swap->flow, swap->leaving_qualified, sql);
+    return true;
+}
+
+/* ----------------------------------------------------------------------------------------------------- before it */
+
+static bool set_dual_write(struct swap *swap, struct error *error)
+{
+    struct capture_state state;
+
+    if (!swap->flow->dual_possible)
+        return true;
+    if (!capture_get(swap->run->session, swap->flow, &state, error))
+        return false;
+    if (state.mode == CAPTURE_DUAL)
+        return true;
+    state.mode = CAPTURE_DUAL;
+    return capture_set(swap->run, swap->flow, state, error);
+}
+
+/* Passes until the log is empty, or as empty as it gets beside the load. */
+static bool drain(struct swap *swap, struct error *error)
+{
+    for (int i = 0; i < DRAIN_PASSES; i++) {
+        struct replay_result pass;
+        struct capture_size size;
+
+        if (!stop_check(swap->run->stop, error) ||
+            !capture_check_unmarked(swap->run->session, swap->flow, swap->run, error) ||
+            !replay_pass(swap->run, swap->flow, &pass, error) ||
+            !capture_size(swap->run->session, swap->flow, &size, error))
+            return false;
+        if (size.empty)
+            break;
+    }
+    return true;
+}
+
+static bool check_stuck(struct swap *swap, struct error *error)
+{
+    struct capture_size size;
+
+    if (!capture_size(swap->run->session, swap->flow, &size, error))
+        return false;
+    if (size.stuck_keys == 0 || swap->accept_loss)
+        return true;
+    if (swap->forward) {
+        error_set(error, ERROR_DIFFERS, "%" PRId64 " rows cannot go into the new table", size.stuck_keys);
+        return error_hint(error, "pghaul verify %s names one; their keys are in pghaul.%s_stuck",
+                          swap->run->job.name, swap->flow->label);
+    }
+    error_set(error, ERROR_NEEDS_PERSON, "%" PRId64 " rows cannot go back into the old table", size.stuck_keys);
+    return error_hint(error, "their keys are in pghaul.%s_stuck; change those rows, or leave them behind with "
+                             "--accept-loss",
+                      swap->flow->label);
+}
+
+static bool prepare(struct swap *swap, struct error *error)
+{
+    struct replay_result caught_up;
+    char warm[33];
+
+    return lock_check_settings(swap->run->session, &swap->run->job.settings, error) &&
+           replay_catch_up(swap->run, swap->flow, &caught_up, error) && check_stuck(swap, error) &&
+           set_dual_write(swap, error) && drain(swap, error) && lock_wait_old_snapshots(swap->run, error) &&
+           drain(swap, error) && replay_prepare(swap->run->session, swap->flow, error) && make_sql(swap, error) &&
+           /* once before the lock, so that under it the catalogue is in the session's caches */
+           attached_fingerprint(swap->run->session, swap->leaving_oid, warm, error);
+}
+
+/* ------------------------------------------------------------------------------------------------------ under the lock */
+
+static int64_t left_ms(const struct swap *swap, int64_t start_us)
+{
+    int64_t left = swap->run->job.settings.cutover_wait_ms - (clock_us() - start_us) / 1000;
+
+    return left > 1 ? left : 1;
+}
+
+/* One deadline for all locks together. `from` is the one that others want; whoever has it is alone with the rest. */
+static bool take_locks(struct swap *swap, struct error *error)
+{
+    int64_t start_us = clock_us();
+    TEXT_AUTO sql = {0};
+    static const char *const LOCKS[] = {
+        "LOCK TABLE ONLY {from} IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE ONLY {to} IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE {log_a}, {log_b}, {mark}, {stuck} IN EXCLUSIVE MODE",
+    };
+
+    if (!session_begin(swap->run->session, error))
+        return false;
+    for (size_t i = 0; i < sizeof(LOCKS) / sizeof(LOCKS[0]); i++) {
+        text_clear(&sql);
+        text_appendf(&sql, "SET LOCAL lock_timeout = %" PRId64 "; %s", left_ms(swap, start_us), LOCKS[i]);
+        if (!flow_run(swap->flow, swap->run->session, text_string(&sql), error))
+            return false;
+        if (i == 0) {
+            swap->locked_us = clock_us();
+            swap->waited_us = swap->locked_us - start_us;
+        }
+    }
+    text_clear(&sql);
+    text_appendf(&sql, "SET LOCAL statement_timeout = %" PRId64, swap->run->job.settings.cutover_hold_ms);
+    return session_run_text(swap->run->session, &sql, error) &&
+           replay_lease_all(swap->run->session, swap->flow, error);
+}
+
+/* The definition that the swap was planned for: of the source at the start, of the new table right after the cut-over. */
+static bool agreed_definition(struct swap *swap, struct text *agreed, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (swap->forward) {
+        text_append(agreed, swap->copy->plan.attached_fingerprint);
+        return true;
+    }
+    if (!session_query(swap->run->session, &rows,
+                       "SELECT coalesce(facts ->> 'new_definition', '') FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(swap->run->job.id)), error))
+        return false;
+    text_append(agreed, rows_text(&rows, 0, 0));
+    return true;
+}
+
+static bool look_again(struct swap *swap, struct error *error)
+{
+    struct session *session = swap->run->session;
+    TEXT_AUTO expected = {0};
+    TEXT_AUTO found = {0};
+    TEXT_AUTO agreed = {0};
+    char definition[33];
+
+    if (!capture_check_unmarked(session, swap->flow, swap->run, error) ||
+        !capture_expected_fingerprint(session, swap->flow, false, &expected, error) ||
+        !capture_source_fingerprint(session, swap->flow, false, &found, error))
+        return false;
+    if (strcmp(text_string(&expected), text_string(&found)) != 0) {
+        error_set(error, ERROR_REFUSED, "the table, or pghaul's triggers on it, were changed under the job");
+        error_detail(error, "expected %s; found %s", text_string(&expected), text_string(&found));
+        return error_hint(error, "changes may have been missed: abort the job and start again");
+    }
+    if (!attached_fingerprint(session, swap->leaving_oid, definition, error) ||
+        !agreed_definition(swap, &agreed, error))
+        return false;
+    if (strcmp(definition, text_string(&agreed)) == 0 || swap->accept_loss)
+        return true;
+    error_set(error, ERROR_DIFFERS, "the table's definition was changed since the %s",
+              swap->forward ? "job began" : "cut-over");
+    error_detail(error, "grants, policies, comments, indexes, constraints or what depends on it are not what they were, "
+                        "and would be lost by the swap");
+    return error_hint(error, swap->forward ? "abort the job and start again"
+                                           : "undo that change, or accept its loss with --accept-loss");
+}
+
+static bool replay_rest(struct swap *swap, struct error *error)
+{
+    struct replay_result result = {0};
+    struct capture_size size;
+
+    if (!replay_whole(swap->run->session, swap->flow, &result, error) ||
+        !capture_size(swap->run->session, swap->flow, &size, error))
+        return false;
+    swap->keys = result.keys;
+    if (!size.empty)
+        return error_set(error, ERROR_INTERNAL, "the change log is not empty under the lock");
+    return check_stuck(swap, error);
+}
+
+static bool arm_way_back(struct swap *swap, struct error *error)
+{
+    char definition[33];
+
+    if (!swap->forward || swap->copy->plan.no_rollback)
+        return true;
+    return capture_set(swap->run, &swap->copy->backward, (struct capture_state){CAPTURE_LOG, 'a'}, error) &&
+           capture_keep_fingerprint(swap->run, &swap->copy->backward, error) &&
+           attached_fingerprint(swap->run->session, swap->arriving_oid, definition, error) &&
+           session_execute(swap->run->session,
+                           "UPDATE pghaul.job SET facts = facts || jsonb_build_object('new_definition', $2::text)\n"
+                           " WHERE id = $1::bigint",
+                           PARAMS(NUMBER(swap->run->job.id), definition), NULL, error);
+}
+
+/* State, phase and report, in the swap's own transaction: whoever reads them knows that it happened. */
+static bool record(struct swap *swap, struct error *error)
+{
+    struct session *session = swap->run->session;
+    char fact[256];
+    TEXT_AUTO old = {0};
+
+    snprintf(fact, sizeof(fact),
+             "{\"waited_ms\": %" PRId64 ", \"held_ms\": %" PRId64 ", \"attempts\": %d, \"keys\": %" PRId64 "}",
+             swap->waited_us / 1000, (clock_us() - swap->locked_us) / 1000, swap->attempts, swap->keys);
+    if (!job_set_fact(session, &swap->run->job, swap->forward ? "cutover" : "rollback", fact, error))
+        return false;
+    text_appendf(&old, "\"pghaul.%s\"", swap->copy->names.old);
+    if (swap->forward &&
+        (!job_set_fact(session, &swap->run->job, "old_table", text_string(&old), error) ||
+         !session_execute(session,
+                          "UPDATE pghaul.phase SET state = 'done', started_at = coalesce(started_at, clock_timestamp()),\n"
+                          "       seconds = CASE name WHEN 'cutover' THEN $2::double precision ELSE seconds END\n"
+                          " WHERE job = $1::bigint AND name IN ('ready', 'cutover')",
+                          PARAMS(NUMBER(swap->run->job.id), NUMBER((clock_us() - swap->locked_us) / 1000000)), NULL,
+                          error) ||
+         !session_execute(session, "UPDATE pghaul.job SET phase = 'finish' WHERE id = $1::bigint",
+                          PARAMS(NUMBER(swap->run->job.id)), NULL, error)))
+        return false;
+    return job_set_state(session, &swap->run->job, swap->forward ? "cut_over" : "rolled_back", NULL, error);
+}
+
+static bool attempt(struct swap *swap, struct error *error)
+{
+    return take_locks(swap, error) && look_again(swap, error) && replay_rest(swap, error) &&
+           session_run_text(swap->run->session, &swap->sql, error) && arm_way_back(swap, error) &&
+           record(swap, error) && session_commit(swap->run->session, error);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- the whole */
+
+/* After a failure at or before COMMIT: did it happen? The job's row knows. */
+static bool happened(struct swap *swap, bool *yes, struct error *error)
+{
+    if (!run_reconnect(swap->run, error) || !job_refresh(swap->run->session, &swap->run->job, error))
+        return false;
+    swap->run->connect.meaning = &swap->run->job.meaning;
+    *yes = strcmp(swap->run->job.state, swap->forward ? "cut_over" : "rolled_back") == 0;
+    return true;
+}
+
+static bool worth_another_try(const struct error *error)
+{
+    return error->code == ERROR_LOCK || error->retryable ||
+           strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0; /* cutover.hold */
+}
+
+static bool wait_for_blocker(struct swap *swap, bool *blocked, struct error *error)
+{
+    TEXT_AUTO who = {0};
+
+    if (!lock_long_blocker(swap->run->session, swap->flow->from_qualified, blocked, &who, error))
+        return false;
+    if (*blocked)
+        progress_reason(swap->run->progress, "waiting to swap: %s", text_string(&who));
+    return true;
+}
+
+static bool give_up(struct swap *swap, const struct error *last, struct error *error)
+{
+    TEXT_AUTO blockers = {0};
+    struct error ignored = {0};
+    struct error why = *last;
+
+    if (!lock_describe_blockers(swap->run->session, swap->flow->from_qualified, &blockers, &ignored))
+        text_clear(&blockers);
+    error_set(error, ERROR_LOCK, "could not swap in %d tries: %s", swap->attempts, why.message);
+    if (blockers.used > 0)
+        error_detail(error, "%s", text_string(&blockers));
+    return error_hint(error, "the job is as it was; try again when that transaction is over");
+}
+
+static bool try_until_done(struct swap *swap, struct error *error)
+{
+    unsigned seed = (unsigned)clock_us();
+
+    for (;;) {
+        bool blocked = false, yes = false;
+        struct error last;
+
+        swap->attempts++;
+        if (!wait_for_blocker(swap, &blocked, error))
+            return false;
+        if (!blocked) {
+            if (!lock_first_rung(swap->run, swap->flow->from_qualified, error) && error->code != ERROR_LOCK)
+                return false;
+            if (attempt(swap, error))
+                return true;
+            last = *error;
+            session_rollback(swap->run->session);
+            if (error->code == ERROR_CONNECTION) {
+                if (!happened(swap, &yes, error))
+                    return false;
+                if (yes)
+                    return true;
+                if (!replay_prepare(swap->run->session, swap->flow, error))
+                    return false;
+            } else if (!worth_another_try(error)) {
+                return false;
+            }
+            log_verbose(swap->run->log, "swap, try %d: %s", swap->attempts, last.message);
+        } else {
+            error_set(&last, ERROR_LOCK, "a long transaction uses the table");
+        }
+        if (swap->attempts >= swap->run->job.settings.lock_tries)
+            return give_up(swap, &last, error);
+        if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error) || !drain(swap, error))
+            return false;
+    }
+}
+
+bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss, struct error *error)
+{
+    struct copy *copy = copy_of(run);
+    bool forward = direction == FLOW_FORWARD;
+    TEXT_AUTO leaving = {0};
+    struct swap swap = {
+        .run = run,
+        .copy = copy,
+        .flow = forward ? &copy->forward : &copy->backward,
+        .forward = forward,
+        .accept_loss = accept_loss,
+        .away = forward ? copy->names.old : copy->names.shadow,
+        .arriving = forward ? copy->names.shadow : copy->names.old,
+        .leaving_oid = forward ? copy->plan.source_oid : copy->shadow_oid,
+        .arriving_oid = forward ? copy->shadow_oid : copy->plan.source_oid,
+    };
+    bool ok;
+
+    sql_append(&leaving, sql_table("pghaul", swap.away));
+    swap.leaving_qualified = text_string(&leaving);
+    progress_start(run->progress, forward ? "cutover" : "rollback", 0, 0);
+    ok = prepare(&swap, error) && try_until_done(&swap, error);
+    text_deinit(&swap.sql);
+    return ok;
+}

@@ -1,0 +1,283 @@
+#include "copy/index.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "copy/capture.h"
+#include "engine/base/crew.h"
+#include "engine/pg/sqlstate.h"
+
+/* ---------------------------------------------------------------------------------------------------------- builds */
+
+struct builds {
+    struct run *run;
+    int *order;       /* indexes of plan->indexes, in the order they are to be built */
+    int count;        /* without exclusion constraints: they are built when they are added */
+    atomic_int taken; /* the next one to take */
+    int workers;
+};
+
+/* Is it there already? An earlier try of this phase, perhaps of another process, may have built it. */
+static bool index_exists(struct session *session, const char *name, bool *exists, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(session, &rows,
+                       "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid\n"
+                       "                WHERE c.relnamespace = 'pghaul'::regnamespace AND c.relname = $1\n"
+                       "                  AND i.indisvalid)",
+                       PARAMS(name), error))
+        return false;
+    *exists = rows_bool(&rows, 0, 0);
+    return true;
+}
+
+static void build_sql(const struct copy *copy, int number, struct text *sql)
+{
+    const struct plan_index *index = &copy->plan.indexes[number];
+    char name[64];
+
+    plan_away_name(copy->names.shadow, number, name);
+    flow_expand_with(&copy->forward, sql, "CREATE {unique}INDEX {index} ON {to} {tail}",
+                     SQL_NAMES({"unique", sql_fragment(index->unique ? "UNIQUE " : "")}, {"index", sql_ident(name)},
+                               {"tail", sql_fragment(index->tail)}));
+}
+
+/* A unique index that cannot be built: the rows of the source themselves are in conflict with the new definition. */
+static bool explain_build(const struct copy *copy, int number, struct error *error)
+{
+    if (strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0)
+        error_hint(error, "the table has rows that the new unique index does not allow; change them and resume");
+    return error_context(error, "index %s", copy->plan.indexes[number].name);
+}
+
+static bool build_one(struct builds *builds, struct session *session, int number, struct error *error)
+{
+    const struct copy *copy = copy_of(builds->run);
+    TEXT_AUTO sql = {0};
+    char name[64];
+    bool exists;
+
+    plan_away_name(copy->names.shadow, number, name);
+    if (!index_exists(session, name, &exists, error))
+        return false;
+    if (exists)
+        return true;
+    build_sql(copy, number, &sql);
+    log_verbose(builds->run->log, "%s", text_string(&sql));
+    if (!session_run_text(session, &sql, error))
+        return explain_build(copy, number, error);
+    progress_add(builds->run->progress, 1);
+    return job_event(session, builds->run->job.id, "ddl", error, "%s", text_string(&sql));
+}
+
+/* Builds of several sessions share the machine; the last one left has it to itself, and may use a helper. */
+static bool set_resources(struct builds *builds, struct session *session, int position, struct error *error)
+{
+    char memory[32];
+    bool alone = builds->workers == 1 || (position == builds->count - 1 && builds->count % builds->workers == 1);
+
+    snprintf(memory, sizeof(memory), "%" PRId64 "kB",
+             builds->run->job.settings.index_memory_bytes / 1024 / builds->workers);
+    return session_set(session, "maintenance_work_mem", memory, false, error) &&
+           session_set(session, "max_parallel_maintenance_workers", alone ? "2" : "0", false, error);
+}
+
+static bool builder(struct crew *crew, int member, void *arg, struct error *error)
+{
+    struct builds *builds = arg;
+    struct run *run = builds->run;
+    struct session_options options = run->connect;
+    char name[128];
+    struct session *session = NULL;
+    bool ok;
+
+    snprintf(name, sizeof(name), "pghaul %s index %d", run->job.name, member + 1);
+    options.application_name = name;
+    ok = session_reopen(&session, &options, run->job.settings.retry_limit_ms, run->stop, error);
+    while (ok && !crew_failed(crew) && !stop_wanted(run->stop)) {
+        int position = atomic_fetch_add(&builds->taken, 1);
+
+        if (position >= builds->count)
+            break;
+        ok = set_resources(builds, session, position, error) &&
+             build_one(builds, session, builds->order[position], error);
+    }
+    session_close(session);
+    return ok && (crew_failed(crew) || stop_check(run->stop, error));
+}
+
+static void cancel_builders(void *arg)
+{
+    const struct builds *builds = arg;
+
+    if (builds->run->connect.cancel_list != NULL)
+        cancel_list_cancel_all(builds->run->connect.cancel_list);
+}
+
+static bool build_all(struct run *run, struct error *error)
+{
+    const struct plan *plan = &copy_of(run)->plan;
+    struct builds builds = {.run = run, .order = memory_zero((size_t)plan->index_count + 1, sizeof(int))};
+    struct crew_work work = {.run = builder, .cancel = cancel_builders, .arg = &builds};
+    bool ok = true;
+
+    for (int pass = 0; pass < 2; pass++) /* primary keys first */
+        for (int i = 0; i < plan->index_count; i++)
+            if (plan->indexes[i].constraint_type != 'x' && (plan->indexes[i].constraint_type == 'p') == (pass == 0))
+                builds.order[builds.count++] = i;
+    builds.workers = (int)run->job.settings.workers < builds.count ? (int)run->job.settings.workers : builds.count;
+    progress_start(run->progress, "index", 0, builds.count);
+    if (builds.count > 0)
+        ok = crew_run(builds.workers, &work, error);
+    free(builds.order);
+    return ok;
+}
+
+/* ----------------------------------------------------------------------------------------------------- constraints */
+
+static bool constraint_exists(struct run *run, const char *name, bool *exists, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1::oid AND conname = $2)",
+                       PARAMS(NUMBER(copy_of(run)->shadow_oid), name), error))
+        return false;
+    *exists = rows_bool(&rows, 0, 0);
+    return true;
+}
+
+static bool add_constraint(struct run *run, int number, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    const struct plan_index *index = &copy->plan.indexes[number];
+    const char *template = "ALTER TABLE {to} ADD CONSTRAINT {name} {kind} USING INDEX {name}";
+    TEXT_AUTO sql = {0};
+    char name[64];
+    bool exists;
+
+    if (index->constraint == NULL || index->deferrable)
+        return true;
+    plan_away_name(copy->names.shadow, number, name);
+    if (!constraint_exists(run, name, &exists, error))
+        return false;
+    if (exists)
+        return true;
+    if (index->constraint_type == 'x')
+        template = "ALTER TABLE {to} ADD CONSTRAINT {name} {definition}";
+    flow_expand_with(&copy->forward, &sql, template,
+                     SQL_NAMES({"name", sql_ident(name)},
+                               {"kind", sql_fragment(index->constraint_type == 'p' ? "PRIMARY KEY" : "UNIQUE")},
+                               {"definition", sql_fragment(index->definition)}));
+    return run_ddl(run, text_string(&sql), error) || explain_build(copy, number, error);
+}
+
+/*
+ * What shadow_strip() remembered of the indexes names them as they are at home: for the moment of this transaction they
+ * are called that, in schema pghaul.
+ */
+static bool restore_index_attributes(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    TEXT_AUTO sql = {0};
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows, "SELECT facts ->> 'index_sql' FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(run->job.id)), error))
+        return false;
+    if (rows_text(&rows, 0, 0) == NULL || rows_text(&rows, 0, 0)[0] == '\0')
+        return true;
+    text_append(&sql, "BEGIN;\n");
+    for (int back = 0; back < 2; back++) {
+        for (int i = 0; i < copy->plan.index_count; i++) {
+            char away[64];
+            plan_away_name(copy->names.shadow, i, away);
+            sql_expand(&sql, "ALTER INDEX {from} RENAME TO {to};\n",
+                       SQL_NAMES({"from", sql_table("pghaul", back ? copy->plan.indexes[i].name : away)},
+                                 {"to", sql_ident(back ? away : copy->plan.indexes[i].name)}));
+        }
+        if (!back)
+            text_appendf(&sql, "%s;\n", rows_text(&rows, 0, 0));
+    }
+    text_append(&sql, "COMMIT");
+    if (session_run_text(run->session, &sql, error))
+        return true;
+    session_rollback(run->session);
+    return error_context(error, "could not restore what hangs on the indexes");
+}
+
+/* ------------------------------------------------------------------------------------------------------- way back */
+
+/* The triggers of the way back sit on the shadow and do nothing; the swap arms them by replacing their functions. */
+static bool arm_way_back(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    bool attached;
+
+    if (copy->plan.no_rollback)
+        return true;
+    if (!capture_attached(run->session, &copy->backward, &attached, error))
+        return false;
+    if (attached)
+        return true;
+    if (session_begin(run->session, error) && capture_create(run, &copy->backward, CAPTURE_IDLE, error) &&
+        capture_attach_to(run, &copy->backward, copy->forward.to_qualified, error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
+}
+
+bool index_forward(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+
+    if (!build_all(run, error))
+        return false;
+    for (int i = 0; i < copy->plan.index_count; i++)
+        if (!add_constraint(run, i, error))
+            return false;
+    return restore_index_attributes(run, error) && arm_way_back(run, error) &&
+           flow_run(&copy->forward, run->session, "ANALYZE {to}", error);
+}
+
+bool index_drop_all(struct run *run, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT CASE WHEN con.oid IS NOT NULL\n"
+                       "            THEN format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, con.conname)\n"
+                       "            ELSE format('DROP INDEX %s', i.indexrelid::regclass) END\n"
+                       "  FROM pg_index AS i\n"
+                       "  LEFT JOIN pg_constraint AS con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid\n"
+                       " WHERE i.indrelid = $1::oid",
+                       PARAMS(NUMBER(copy_of(run)->shadow_oid)), error))
+        return false;
+    for (int i = 0; i < rows_count(&rows); i++)
+        if (!run_ddl(run, rows_text(&rows, i, 0), error))
+            return false;
+    return true;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- settle */
+
+/* Frozen, so that the first day after the swap is no vacuum storm; and autovacuum as the user has it. */
+bool settle_forward(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    TEXT_AUTO sql = {0};
+
+    if (run->job.settings.settle == SWITCH_ON &&
+        !flow_run(&copy->forward, run->session, "VACUUM (FREEZE) {to}", error))
+        return false;
+    flow_expand(&copy->forward, &sql, "ALTER TABLE {to} RESET (autovacuum_enabled)");
+    if (copy->plan.autovacuum[0] != '\0')
+        flow_expand_with(&copy->forward, &sql, ";\nALTER TABLE {to} SET ({options})",
+                         SQL_NAMES({"options", sql_fragment(copy->plan.autovacuum)}));
+    return run_ddl(run, text_string(&sql), error);
+}

@@ -1,0 +1,220 @@
+#include "copy/load.h"
+
+#include <string.h>
+
+#include "copy/capture.h"
+#include "copy/order.h"
+#include "engine/job/walk.h"
+
+struct load_work {
+    const struct run *run;
+    const struct flow *flow;
+    struct order order;
+    struct text statement;
+    struct text expected; /* fingerprint of the source and its triggers, as the capture left it */
+    bool storage;         /* blocks are walked: the storage must stay as it is */
+    int64_t row_bytes;    /* per unit: block or row, with TOAST */
+};
+
+void load_statement(const struct copy *copy, const char *range, const char *sort, struct text *sql)
+{
+    flow_expand_with(&copy->forward, sql,
+                     "INSERT INTO {to} ({columns})\n"
+                     "SELECT {values}\n"
+                     "  FROM ONLY {from} AS r\n"
+                     " WHERE {range}{order_by}{sort}",
+                     SQL_NAMES({"range", sql_fragment(range)},
+                               {"order_by", sql_fragment(sort == NULL ? "" : "\n ORDER BY ")},
+                               {"sort", sql_fragment(sort == NULL ? "" : sort)}));
+}
+
+/* The order that the plan chose, over the source as alias r. */
+static void load_order(const struct copy *copy, struct arena *arena, struct order *order)
+{
+    struct order_column columns[TABLE_KEY_COLUMNS_MAX];
+
+    if (copy->plan.order == PLAN_HEAP) {
+        order_blocks(order, arena, copy->forward.from_qualified, "r");
+        return;
+    }
+    for (int i = 0; i < copy->plan.walk_count; i++)
+        columns[i] = (struct order_column){copy->plan.walk[i].source, copy->plan.walk[i].source_type,
+                                           copy->plan.walk[i].operator_schema};
+    order_keys(order, arena, copy->forward.from_qualified, "r", columns, copy->plan.walk_count,
+               copy->plan.heap_bytes / 8192);
+}
+
+/* What one unit of the walk holds, in bytes of the whole table; at least 1. */
+static int64_t unit_bytes(const struct plan *plan)
+{
+    int64_t units = plan->order == PLAN_HEAP ? plan->heap_bytes / 8192 : plan->row_estimate;
+
+    return units > 0 ? plan->table_bytes / units + 1 : 8192;
+}
+
+bool load_plan(struct run *run, struct error *error)
+{
+    struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct order order;
+    int64_t span_units, spans;
+    bool ok;
+
+    load_order(copy, &arena, &order);
+    span_units = run->job.settings.span_bytes / unit_bytes(&copy->plan);
+    spans = copy->plan.table_bytes / run->job.settings.span_bytes + 1;
+    ok = (order.search_path == NULL || session_set(run->session, "search_path", order.search_path, true, error)) &&
+         walk_plan(run->session, run->job.id, "load", order.plan_sql,
+                   PARAMS(NUMBER(copy->plan.order == PLAN_HEAP ? (span_units > 0 ? span_units : 1)
+                                                               : (spans < 1000 ? spans : 1000))),
+                   error);
+    arena_deinit(&arena);
+    return ok;
+}
+
+/* What is found when the source is no longer what the job planned for. */
+static bool source_changed(struct session *session, const struct load_work *work, const char *found,
+                           struct error *error)
+{
+    if (!capture_check_unmarked(session, work->flow, work->run, error))
+        return false;
+    error_set(error, ERROR_REFUSED, "the table was changed under the job");
+    error_detail(error, "expected %s; found %s", text_string(&work->expected), found);
+    return error_hint(error, "its columns, its storage (VACUUM FULL, CLUSTER) or pghaul's triggers are not what they "
+                             "were; abort the job and start again");
+}
+
+/* Lock first, then look: whatever changes the table in a way that matters conflicts with ACCESS SHARE. */
+static bool look_at_source(struct session *session, const struct load_work *work, struct error *error)
+{
+    TEXT_AUTO found = {0};
+
+    if (!flow_run(work->flow, session, "LOCK TABLE ONLY {from} IN ACCESS SHARE MODE", error) ||
+        !capture_source_fingerprint(session, work->flow, work->storage, &found, error))
+        return false;
+    return strcmp(text_string(&found), text_string(&work->expected)) == 0 ||
+           source_changed(session, work, text_string(&found), error);
+}
+
+static bool load_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
+{
+    const struct load_work *work = arg;
+
+    if (!look_at_source(chunk->session, work, error) ||
+        !session_execute(chunk->session, text_string(&work->statement), PARAMS(chunk->from, chunk->to), &chunk->rows,
+                         error))
+        return false;
+    chunk->bytes = chunk->units * work->row_bytes;
+    return true;
+}
+
+static bool load_prepare(struct session *session, void *arg, struct error *error)
+{
+    const struct load_work *work = arg;
+
+    return work->order.search_path == NULL ||
+           session_set(session, "search_path", work->order.search_path, false, error);
+}
+
+bool load_forward(struct run *run, struct error *error)
+{
+    struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct load_work work = {
+        .run = run,
+        .flow = &copy->forward,
+        .storage = copy->plan.order == PLAN_HEAP,
+        .row_bytes = unit_bytes(&copy->plan),
+    };
+    struct walk_totals totals = {0};
+    struct walk walk = {
+        .phase = "load",
+        .prepare = load_prepare,
+        .chunk = load_chunk,
+        .work = &work,
+        .units_first = run->job.settings.chunk_wal_bytes / 4 / work.row_bytes + 1,
+        .units_max = INT64_C(1) << 30,
+    };
+    bool ok;
+
+    load_order(copy, &arena, &work.order);
+    walk.bound_sql = work.order.bound_sql;
+    load_statement(copy, work.order.range, work.order.sort, &work.statement);
+    ok = walk_totals(run->session, run->job.id, "load", &totals, error) &&
+         capture_expected_fingerprint(run->session, &copy->forward, work.storage, &work.expected, error);
+    if (ok) {
+        progress_start(run->progress, "load", totals.rows, copy->plan.row_estimate);
+        ok = walk_run(run, &walk, error) && capture_check_unmarked(run->session, &copy->forward, run, error);
+    }
+    text_deinit(&work.statement);
+    text_deinit(&work.expected);
+    arena_deinit(&arena);
+    return ok;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- purge */
+
+/* The log's keys as they stand now that the load has ended: in a table, so that a resumed purge means the same keys. */
+static const char PURGE_KEYS[] =
+    "DROP TABLE IF EXISTS {purge};\n"
+    "CREATE TABLE {purge} AS\n"
+    "    SELECT {k} FROM {log_a} UNION SELECT {k} FROM {log_b};\n"
+    "ANALYZE {purge}";
+
+static const char PURGE_DELETE[] = "DELETE FROM {to} AS s USING {purge} AS k WHERE {s_is_k} AND {range}";
+
+bool purge_plan(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct order order;
+    ROWS_AUTO rows = {0};
+    bool ok;
+
+    order_blocks(&order, &arena, copy->forward.to_qualified, "s");
+    ok = flow_run(&copy->forward, run->session, PURGE_KEYS, error) &&
+         flow_query(&copy->forward, run->session, &rows, "SELECT EXISTS (SELECT FROM {purge})", NO_PARAMS, error) &&
+         walk_plan(run->session, run->job.id, "purge",
+                   rows_bool(&rows, 0, 0) ? order.plan_sql
+                                          : "SELECT NULL::text[], NULL::text[] FROM (SELECT $1::bigint) AS x WHERE false",
+                   PARAMS(NUMBER(run->job.settings.span_bytes * 8 / 8192)), error);
+    arena_deinit(&arena);
+    return ok;
+}
+
+struct purge_work {
+    struct text statement;
+};
+
+static bool purge_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
+{
+    const struct purge_work *work = arg;
+
+    return session_execute(chunk->session, text_string(&work->statement), PARAMS(chunk->from, chunk->to),
+                           &chunk->rows, error);
+}
+
+bool purge_forward(struct run *run, struct error *error)
+{
+    struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct order order;
+    struct purge_work work = {0};
+    struct walk walk = {
+        .phase = "purge",
+        .chunk = purge_chunk,
+        .work = &work,
+        .units_first = 16384,
+        .units_max = INT64_C(1) << 30,
+    };
+    bool ok;
+
+    order_blocks(&order, &arena, copy->forward.to_qualified, "s");
+    walk.bound_sql = order.bound_sql;
+    flow_expand_with(&copy->forward, &work.statement, PURGE_DELETE,
+                     SQL_NAMES({"range", sql_fragment(order.range)}));
+    ok = walk_run(run, &walk, error) && flow_run(&copy->forward, run->session, "DROP TABLE IF EXISTS {purge}", error);
+    text_deinit(&work.statement);
+    arena_deinit(&arena);
+    return ok;
+}

@@ -1,0 +1,418 @@
+#include "copy/replay.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "copy/capture.h"
+#include "engine/base/clock.h"
+#include "engine/job/walk.h"
+#include "engine/pg/sqlstate.h"
+
+enum {
+    SMALL_KEYS = 1000,       /* a pass that found fewer has caught up */
+    CONVERGE_MS = 60 * 1000, /* how long a log may stay as it is before the capture changes */
+    BLOCKS_FIRST = 64,
+    BLOCKS_MAX = 4096,
+};
+
+/* ------------------------------------------------------------------------------------------------------ statements */
+
+/* A piece of either side of the log: blocks [$1[2], $2[2]). */
+#define RANGE                                                                                                          \
+    "l.ctid >= ('(' || ($1::text[])[2] || ',0)')::tid AND l.ctid < ('(' || ($2::text[])[2] || ',0)')::tid"
+
+static const char *const TEMPLATES[REPLAY_STEPS] = {
+    /* {bucket_is}: hash of the key, modulo $3, is the bucket $1[1] */
+    [REPLAY_COLLECT] = "INSERT INTO {batch} ({k}, n)\n"
+                       "SELECT {k}, row_number() OVER ()\n"
+                       "  FROM (SELECT DISTINCT {k}\n"
+                       "          FROM (SELECT {l_k} FROM {log_a} AS l WHERE " RANGE "\n"
+                       "                UNION ALL\n"
+                       "                SELECT {l_k} FROM {log_b} AS l WHERE " RANGE ") AS l\n"
+                       "         WHERE {bucket_is}) AS keys",
+    [REPLAY_COLLECT_WHOLE] = "INSERT INTO {batch} ({k}, n)\n"
+                             "SELECT {k}, row_number() OVER ()\n"
+                             "  FROM (SELECT {k} FROM {log_a} UNION SELECT {k} FROM {log_b}) AS keys",
+    [REPLAY_HOLD] = "INSERT INTO {held} ({k})\n"
+                    "SELECT {k_k} FROM {batch} AS k JOIN {to} AS s ON {s_is_k}\n"
+                    "   FOR UPDATE OF s SKIP LOCKED",
+    [REPLAY_SKIP] = "DELETE FROM {batch} AS k\n"
+                    " WHERE EXISTS (SELECT FROM {to} AS s WHERE {s_is_k})\n"
+                    "   AND NOT EXISTS (SELECT FROM {held} AS b WHERE {b_is_k})",
+    [REPLAY_CLAIM_A] = "DELETE FROM {log_a} AS l USING {batch} AS k WHERE {l_is_k} AND " RANGE,
+    [REPLAY_CLAIM_B] = "DELETE FROM {log_b} AS l USING {batch} AS k WHERE {l_is_k} AND " RANGE,
+    [REPLAY_CLAIM_WHOLE_A] = "DELETE FROM {log_a} AS l USING {batch} AS k WHERE {l_is_k}",
+    [REPLAY_CLAIM_WHOLE_B] = "DELETE FROM {log_b} AS l USING {batch} AS k WHERE {l_is_k}",
+    [REPLAY_UNSTICK] = "DELETE FROM {stuck} AS b USING {batch} AS k WHERE {b_is_k}",
+    [REPLAY_KEEP] = "INSERT INTO {kept} ({k}{and_kept})\n"
+                    "SELECT {k_k}{and_s_kept} FROM {batch} AS k JOIN {to} AS s ON {s_is_k}",
+    [REPLAY_DELETE] = "DELETE FROM {to} AS s USING {batch} AS k WHERE {s_is_k}",
+    [REPLAY_INSERT] = "WITH inserted AS (\n"
+                      "    INSERT INTO {to} AS s ({columns})\n"
+                      "    SELECT {values} FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k}\n"
+                      "     WHERE k.n >= $1::bigint AND k.n < $2::bigint{not_kept}\n"
+                      "    ON CONFLICT ({key_columns}) DO NOTHING\n"
+                      "    RETURNING {key_of_s})\n"
+                      "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
+    [REPLAY_INSERT_KEPT] = "WITH inserted AS (\n"
+                           "    INSERT INTO {to} AS s ({columns}{and_kept})\n"
+                           "    SELECT {values}{and_w_kept}\n"
+                           "      FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k} JOIN {kept} AS w ON {w_is_k}\n"
+                           "     WHERE k.n >= $1::bigint AND k.n < $2::bigint\n"
+                           "    ON CONFLICT ({key_columns}) DO NOTHING\n"
+                           "    RETURNING {key_of_s})\n"
+                           "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
+    [REPLAY_RECHECK] = "INSERT INTO {log_a} ({k})\n"
+                       "SELECT {k_k} FROM {fresh} AS k WHERE NOT EXISTS (SELECT FROM ONLY {from} AS r WHERE {r_is_k})",
+};
+
+const char *replay_template(enum replay_step step)
+{
+    return TEMPLATES[step];
+}
+
+/* Emptied by every commit. random_page_cost: batches are small beside the tables, and probes beat scans of them. */
+static const char PREPARE[] =
+    "SET random_page_cost = 1;\n"
+    "CREATE TEMPORARY TABLE IF NOT EXISTS {batch_name} ({k_definition}, n bigint) ON COMMIT DELETE ROWS;\n"
+    "CREATE TEMPORARY TABLE IF NOT EXISTS {held_name} ({k_definition}) ON COMMIT DELETE ROWS;\n"
+    "CREATE TEMPORARY TABLE IF NOT EXISTS {fresh_name} ({k_definition}) ON COMMIT DELETE ROWS";
+
+static const char PREPARE_KEPT[] =
+    "CREATE TEMPORARY TABLE IF NOT EXISTS {kept_name} ON COMMIT DELETE ROWS AS\n"
+    "    SELECT {key_of_s}{and_s_kept} FROM {to} AS s WITH NO DATA";
+
+bool replay_prepare(struct session *session, const struct flow *flow, struct error *error)
+{
+    return flow_run(flow, session, PREPARE, error) &&
+           (!flow->keeps || flow_run(flow, session, PREPARE_KEPT, error));
+}
+
+/* ------------------------------------------------------------------------------------------------------- one batch */
+
+static bool step(struct session *session, const struct flow *flow, enum replay_step number, struct params params,
+                 int64_t *affected, struct error *error)
+{
+    return flow_execute(flow, session, TEMPLATES[number], params, affected, error);
+}
+
+static bool is_collision(const struct error *error)
+{
+    return strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0 ||
+           strcmp(error->sqlstate, SQLSTATE_EXCLUSION_VIOLATION) == 0;
+}
+
+/* Does the server refuse the row itself, so that trying again cannot help? Classes 22 (data) and 23 (constraints). */
+static bool is_refusal(const struct error *error)
+{
+    return strncmp(error->sqlstate, "22", 2) == 0 || strncmp(error->sqlstate, "23", 2) == 0 ||
+           strncmp(error->sqlstate, "P0001", 5) == 0;
+}
+
+static bool insert_once(struct session *session, const struct flow *flow, int64_t from, int64_t to,
+                        struct error *error)
+{
+    struct params range = PARAMS(NUMBER(from), NUMBER(to));
+
+    return step(session, flow, REPLAY_INSERT, range, NULL, error) &&
+           (!flow->keeps || step(session, flow, REPLAY_INSERT_KEPT, range, NULL, error));
+}
+
+static bool make_stuck(struct session *session, const struct flow *flow, int64_t n, const struct error *why,
+                       struct error *error)
+{
+    return flow_execute(flow, session,
+                        "INSERT INTO {stuck} ({k}, sqlstate, message)\n"
+                        "SELECT {k_k}, $2, $3 FROM {batch} AS k WHERE k.n = $1::bigint",
+                        PARAMS(NUMBER(n), why->sqlstate, why->message), NULL, error);
+}
+
+/*
+ * Inserts the batch's keys [from, to), all deletes done. What is refused is halved until it is one key, and that is
+ * stuck. A collision is a refusal only when the whole log is in the batch: else its partner may be outside.
+ */
+static bool insert_range(struct session *session, const struct flow *flow, int64_t from, int64_t to, bool whole,
+                         struct replay_result *result, struct error *error)
+{
+    struct error refused;
+
+    if (!session_run(session, "SAVEPOINT range", error))
+        return false;
+    if (insert_once(session, flow, from, to, error))
+        return session_run(session, "RELEASE SAVEPOINT range", error);
+    if (!is_refusal(error) || (is_collision(error) && !whole))
+        return false;
+    refused = *error;
+    if (!session_run(session, "ROLLBACK TO SAVEPOINT range; RELEASE SAVEPOINT range", error))
+        return false;
+    if (to - from == 1) {
+        result->stuck++;
+        return make_stuck(session, flow, from, &refused, error);
+    }
+    return insert_range(session, flow, from, from + (to - from) / 2, whole, result, error) &&
+           insert_range(session, flow, from + (to - from) / 2, to, whole, result, error);
+}
+
+/* From the collected batch to the recheck; `range`: of the log, for the claim; NULL: all of it. */
+static bool replay_batch(struct session *session, const struct flow *flow, const struct params *range,
+                         int64_t collected, struct replay_result *result, struct error *error)
+{
+    bool whole = range == NULL;
+    struct params none = NO_PARAMS;
+    struct params claim = whole ? none : *range;
+    int64_t skipped = 0;
+    bool ok = step(session, flow, REPLAY_HOLD, none, NULL, error) &&
+              step(session, flow, REPLAY_SKIP, none, &skipped, error) &&
+              step(session, flow, whole ? REPLAY_CLAIM_WHOLE_A : REPLAY_CLAIM_A, claim, NULL, error) &&
+              step(session, flow, whole ? REPLAY_CLAIM_WHOLE_B : REPLAY_CLAIM_B, claim, NULL, error) &&
+              step(session, flow, REPLAY_UNSTICK, none, NULL, error) &&
+              (!flow->keeps || step(session, flow, REPLAY_KEEP, none, NULL, error)) &&
+              step(session, flow, REPLAY_DELETE, none, NULL, error) &&
+              insert_range(session, flow, 1, collected + 1, whole, result, error) &&
+              step(session, flow, REPLAY_RECHECK, none, NULL, error);
+
+    result->keys += collected - skipped;
+    return ok;
+}
+
+bool replay_whole(struct session *session, const struct flow *flow, struct replay_result *result,
+                  struct error *error)
+{
+    int64_t collected = 0;
+
+    return session_run(session, "SET CONSTRAINTS ALL IMMEDIATE", error) &&
+           step(session, flow, REPLAY_COLLECT_WHOLE, NO_PARAMS, &collected, error) &&
+           (collected == 0 || replay_batch(session, flow, NULL, collected, result, error));
+}
+
+bool replay_lease_all(struct session *session, const struct flow *flow, struct error *error)
+{
+    return session_execute(session,
+                           "SELECT FROM pghaul.span WHERE job = $1::bigint AND phase = $2 ORDER BY number FOR UPDATE",
+                           PARAMS(NUMBER(flow->job), flow->label), NULL, error);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- a pass */
+
+struct pass {
+    const struct flow *flow;
+    int buckets;
+    atomic_llong keys;
+    atomic_llong stuck;
+    atomic_bool collision; /* two rows exchanged a unique value: the whole log must be taken at once */
+};
+
+static bool pass_prepare(struct session *session, void *arg, struct error *error)
+{
+    const struct pass *pass = arg;
+
+    return replay_prepare(session, pass->flow, error);
+}
+
+/* A chunk that meets a collision or a lock leaves its keys in the log, and the cursor moves on: for later. */
+static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
+{
+    struct pass *pass = arg;
+    struct replay_result result = {0};
+    struct params range = PARAMS(chunk->from, chunk->to);
+    int64_t collected = 0;
+
+    if (!session_run(chunk->session, "SET LOCAL lock_timeout = 5; SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT chunk",
+                     error) ||
+        !step(chunk->session, pass->flow, REPLAY_COLLECT, PARAMS(chunk->from, chunk->to, NUMBER(pass->buckets)),
+              &collected, error))
+        return false;
+    if (collected == 0)
+        return true;
+    if (!replay_batch(chunk->session, pass->flow, &range, collected, &result, error)) {
+        if (is_collision(error))
+            atomic_store(&pass->collision, true);
+        else if (error->code != ERROR_LOCK)
+            return false;
+        return session_run(chunk->session, "ROLLBACK TO SAVEPOINT chunk", error);
+    }
+    chunk->rows = result.keys;
+    atomic_fetch_add(&pass->keys, result.keys);
+    atomic_fetch_add(&pass->stuck, result.stuck);
+    return true;
+}
+
+/* Spans of a pass: one for each bucket, over the blocks that the longer side has now. $1 = buckets. */
+static const char PASS_PLAN[] =
+    "SELECT ARRAY[b::text, '0'], ARRAY[b::text, blocks::text]\n"
+    "  FROM generate_series(0, $1::bigint - 1) AS b,\n"
+    "       (SELECT greatest(pg_relation_size('{log_a}'), pg_relation_size('{log_b}'))\n"
+    "               / current_setting('block_size')::bigint AS blocks) AS log\n"
+    " WHERE blocks > 0 ORDER BY b";
+
+static const char PASS_BOUND[] =
+    "SELECT ARRAY[($1::text[])[1], least(at + $3::bigint, hi)::text], at + $3::bigint >= hi,\n"
+    "       least($3::bigint, hi - at)\n"
+    "  FROM (SELECT ($1::text[])[2]::bigint AS at, ($2::text[])[2]::bigint AS hi) AS position";
+
+static bool pass_plan(struct run *run, const struct flow *flow, int buckets, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    flow_expand(flow, &sql, PASS_PLAN);
+    if (session_begin(run->session, error) &&
+        walk_plan(run->session, run->job.id, flow->label, text_string(&sql), PARAMS(NUMBER(buckets)), error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
+}
+
+static bool take_whole(struct run *run, const struct flow *flow, struct replay_result *result, struct error *error)
+{
+    if (replay_prepare(run->session, flow, error) && session_begin(run->session, error) &&
+        session_run(run->session, "SET LOCAL lock_timeout = '5s'", error) &&
+        replay_lease_all(run->session, flow, error) &&
+        session_run(run->session, "SET LOCAL lock_timeout = 5", error) &&
+        replay_whole(run->session, flow, result, error) && session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    /* In somebody's way, or somebody in ours: the next pass will see. */
+    return error->code == ERROR_LOCK;
+}
+
+/*
+ * The functions write the other side from now on, if it is empty as a file: then the side that is drained stands still
+ * and can be truncated at its end.
+ */
+static bool turn_sides(struct run *run, const struct flow *flow, struct error *error)
+{
+    struct capture_state state;
+    struct capture_size size;
+
+    if (!capture_get(run->session, flow, &state, error) || !capture_size(run->session, flow, &size, error))
+        return false;
+    if (state.mode == CAPTURE_IDLE || (state.side == 'a' ? size.a_bytes : size.b_bytes) == 0 ||
+        (state.side == 'a' ? size.b_bytes : size.a_bytes) > 0)
+        return true;
+    state.side = state.side == 'a' ? 'b' : 'a';
+    return capture_set(run, flow, state, error);
+}
+
+/*
+ * Cuts off the side that nobody writes, under its own ACCESS EXCLUSIVE lock and after a fresh look inside the lock:
+ * blindly it would lose the rows of transactions that were still writing when the functions turned away (model rot-blind).
+ * Never when it outgrew its budget: its size is then the marker.
+ */
+static bool truncate_drained(struct run *run, const struct flow *flow, struct error *error)
+{
+    struct capture_state state;
+    const char *side;
+    TEXT_AUTO sql = {0};
+    ROWS_AUTO rows = {0};
+    bool marked = false;
+
+    if (!capture_get(run->session, flow, &state, error))
+        return false;
+    side = state.side == 'a' ? "{log_b}" : "{log_a}";
+    text_appendf(&sql, "SELECT pg_relation_size('%s') > 0 AND NOT EXISTS (SELECT FROM %s)", side, side);
+    if (!flow_query(flow, run->session, &rows, text_string(&sql), NO_PARAMS, error))
+        return false;
+    if (!rows_bool(&rows, 0, 0))
+        return true;
+    rows_deinit(&rows);
+    text_clear(&sql);
+    text_appendf(&sql, "BEGIN; SET LOCAL lock_timeout = 5; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", side);
+    if (!flow_run(flow, run->session, text_string(&sql), error)) {
+        session_rollback(run->session);
+        return error->code == ERROR_LOCK; /* somebody still writes it: another time */
+    }
+    text_clear(&sql);
+    text_appendf(&sql, "SELECT NOT EXISTS (SELECT FROM %s)", side);
+    if (flow_query(flow, run->session, &rows, text_string(&sql), NO_PARAMS, error) &&
+        capture_marked(run->session, flow, run, &marked, error)) {
+        text_clear(&sql);
+        text_appendf(&sql, "TRUNCATE %s", side);
+        if ((!rows_bool(&rows, 0, 0) || marked || flow_run(flow, run->session, text_string(&sql), error)) &&
+            session_commit(run->session, error))
+            return true;
+    }
+    session_rollback(run->session);
+    return false;
+}
+
+bool replay_pass(struct run *run, const struct flow *flow, struct replay_result *result, struct error *error)
+{
+    struct pass pass = {.flow = flow, .buckets = flow->hashable ? (int)run->job.settings.workers : 1};
+    struct walk walk = {
+        .phase = flow->label,
+        .bound_sql = PASS_BOUND,
+        .prepare = pass_prepare,
+        .chunk = pass_chunk,
+        .work = &pass,
+        .units_first = BLOCKS_FIRST,
+        .units_max = BLOCKS_MAX,
+        .workers = pass.buckets,
+    };
+    struct capture_size size;
+
+    *result = (struct replay_result){0};
+    if (!capture_size(run->session, flow, &size, error))
+        return false;
+    if (size.empty)
+        return truncate_drained(run, flow, error);
+    if (!turn_sides(run, flow, error) || !pass_plan(run, flow, pass.buckets, error) || !walk_run(run, &walk, error))
+        return false;
+    result->keys = atomic_load(&pass.keys);
+    result->stuck = atomic_load(&pass.stuck);
+    if (atomic_load(&pass.collision) && !take_whole(run, flow, result, error))
+        return false;
+    return truncate_drained(run, flow, error);
+}
+
+/* -------------------------------------------------------------------------------------------------------- catch-up */
+
+/* Stuck keys go back into the log once: what stood in their way may be gone. */
+static bool retry_stuck(struct run *run, const struct flow *flow, struct error *error)
+{
+    return flow_run(flow, run->session,
+                    "WITH moved AS (DELETE FROM {stuck} RETURNING {k})\n"
+                    "INSERT INTO {log_a} ({k}) SELECT DISTINCT {k} FROM moved",
+                    error);
+}
+
+static bool turn_to_dual_write(struct run *run, const struct flow *flow, struct error *error)
+{
+    struct capture_state state;
+
+    if (!capture_get(run->session, flow, &state, error))
+        return false;
+    if (state.mode != CAPTURE_LOG)
+        return true;
+    log_notice(run->log, "the change log grows as fast as it is drained: the triggers now write the new table directly");
+    state.mode = CAPTURE_DUAL;
+    return capture_set(run, flow, state, error);
+}
+
+bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_result *result, struct error *error)
+{
+    int64_t best_keys = INT64_MAX;
+    int64_t best_ms = clock_ms();
+
+    *result = (struct replay_result){0};
+    if (!retry_stuck(run, flow, error))
+        return false;
+    for (;;) {
+        struct replay_result pass;
+
+        if (!stop_check(run->stop, error) || !capture_check_unmarked(run->session, flow, run, error) ||
+            !replay_pass(run, flow, &pass, error))
+            return false;
+        result->keys += pass.keys;
+        result->stuck += pass.stuck;
+        if (pass.keys < SMALL_KEYS)
+            return true;
+        if (pass.keys < best_keys - best_keys / 6) { /* shrinks by 1.2 */
+            best_keys = pass.keys;
+            best_ms = clock_ms();
+        } else if (flow->dual_possible && clock_ms() - best_ms > CONVERGE_MS &&
+                   !turn_to_dual_write(run, flow, error)) {
+            return false;
+        }
+    }
+}

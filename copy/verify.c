@@ -1,0 +1,254 @@
+#include "copy/verify.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "copy/capture.h"
+#include "copy/order.h"
+#include "copy/replay.h"
+#include "engine/base/clock.h"
+#include "engine/job/walk.h"
+
+enum {
+    ROUNDS_BEFORE_DUAL = 10, /* keys so hot that they are always in the log again: write them through */
+    ROUNDS_MAX = 1000,
+    ROUND_WAIT_MS = 50,
+};
+
+/*
+ * {range_r}, {range_s}: the chunk in either table. One pass over the pairs: equal ones fall into one group, each different
+ * one is a group of its own.
+ */
+static const char COMPARE[] =
+    "WITH pair AS (\n"
+    "    SELECT count(*) AS n, differs, {k_if_differs}\n"
+    "      FROM (SELECT {key_of_pair},\n"
+    "                   {r_first} IS NULL OR {s_first} IS NULL\n"
+    "                   OR record_image_ne(ROW({casts}), ROW({s_values})) AS differs\n"
+    "              FROM (SELECT * FROM ONLY {from} AS r WHERE {range_r}) AS r\n"
+    "              FULL JOIN (SELECT * FROM {to} AS s WHERE {range_s}) AS s ON {r_is_s}) AS compared\n"
+    "     GROUP BY differs, {k_groups}),\n"
+    "kept AS (\n"
+    "    INSERT INTO {check} ({k}, in_flight)\n"
+    "    SELECT {k_k}, {k_is_logged} FROM pair AS k WHERE differs\n"
+    "    RETURNING {k}, in_flight),\n"
+    "repaired AS (INSERT INTO {log_a} ({k}) SELECT {k} FROM kept WHERE NOT in_flight)\n"
+    "SELECT (SELECT coalesce(sum(n), 0) FROM pair),\n"
+    "       (SELECT count(*) FROM kept WHERE in_flight), (SELECT count(*) FROM kept WHERE NOT in_flight)";
+
+/* The kept keys once more. Equal: done with. Different and logged: stays. Different and not logged: a difference. */
+static const char COMPARE_AGAIN[] =
+    "WITH again AS (\n"
+    "    SELECT {k_k}, {k_is_logged} AS logged,\n"
+    "           CASE WHEN {r_first} IS NULL OR {s_first} IS NULL\n"
+    "                THEN ({r_first} IS NULL) <> ({s_first} IS NULL)\n"
+    "                ELSE record_image_ne(ROW({casts}), ROW({s_values})) END AS differs\n"
+    "      FROM {check} AS k LEFT JOIN ONLY {from} AS r ON {r_is_k} LEFT JOIN {to} AS s ON {s_is_k}),\n"
+    "equal AS (DELETE FROM {check} AS b USING again AS k WHERE {b_is_k} AND NOT k.differs),\n"
+    "repaired AS (INSERT INTO {log_a} ({k}) SELECT {k} FROM again WHERE differs AND NOT logged)\n"
+    "SELECT count(*) FILTER (WHERE differs AND NOT logged), count(*) FILTER (WHERE differs) FROM again";
+
+void verify_statement(const struct flow *flow, const char *range_r, const char *range_s, struct text *sql)
+{
+    flow_expand_with(flow, sql, COMPARE,
+                     SQL_NAMES({"range_r", sql_fragment(range_r)}, {"range_s", sql_fragment(range_s)}));
+}
+
+struct verify_work {
+    const struct flow *flow;
+    const char *search_path;
+    struct text statement;
+    atomic_llong left_out;
+    atomic_llong differences;
+};
+
+/* The same positions over either table: its own names and types of the key. */
+static void verify_orders(const struct copy *copy, struct arena *arena, struct order *r, struct order *s)
+{
+    const struct plan *plan = &copy->plan;
+    struct order_column from[TABLE_KEY_COLUMNS_MAX], to[TABLE_KEY_COLUMNS_MAX];
+
+    for (int i = 0; i < plan->key_count; i++) {
+        from[i] =
+            (struct order_column){plan->key[i].source, plan->key[i].source_type, plan->key[i].operator_schema};
+        to[i] = (struct order_column){plan->key[i].target, plan->key[i].target_type, plan->key[i].operator_schema};
+    }
+    order_keys(r, arena, copy->forward.from_qualified, "r", from, plan->key_count, plan->heap_bytes / 8192);
+    order_keys(s, arena, copy->forward.to_qualified, "s", to, plan->key_count, plan->heap_bytes / 8192);
+}
+
+static bool verify_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
+{
+    struct verify_work *work = arg;
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(chunk->session, &rows, text_string(&work->statement), PARAMS(chunk->from, chunk->to), error))
+        return false;
+    chunk->rows = rows_int64(&rows, 0, 0);
+    atomic_fetch_add(&work->left_out, rows_int64(&rows, 0, 1));
+    atomic_fetch_add(&work->differences, rows_int64(&rows, 0, 2));
+    return true;
+}
+
+static bool verify_prepare(struct session *session, void *arg, struct error *error)
+{
+    const struct verify_work *work = arg;
+
+    /* Both sides come in key order from an index; a chunk is small beside the tables. */
+    return session_run(session, "SET random_page_cost = 1.1; SET work_mem = '64MB'", error) &&
+           (work->search_path == NULL || session_set(session, "search_path", work->search_path, false, error));
+}
+
+bool verify_plan(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct order r, s;
+    int64_t spans = copy->plan.table_bytes / run->job.settings.span_bytes + 1;
+    bool ok;
+
+    verify_orders(copy, &arena, &r, &s);
+    ok = flow_run(&copy->forward, run->session,
+                  "DROP TABLE IF EXISTS {check};\n"
+                  "CREATE TABLE {check} ({k_definition}, in_flight boolean NOT NULL)",
+                  error) &&
+         (r.search_path == NULL || session_set(run->session, "search_path", r.search_path, true, error)) &&
+         walk_plan(run->session, run->job.id, "verify", r.plan_sql, PARAMS(NUMBER(spans < 1000 ? spans : 1000)),
+                   error);
+    arena_deinit(&arena);
+    return ok;
+}
+
+static bool set_mode(struct run *run, const struct flow *flow, enum capture_mode mode, struct error *error)
+{
+    struct capture_state state;
+
+    if (!capture_get(run->session, flow, &state, error))
+        return false;
+    if (state.mode == mode)
+        return true;
+    state.mode = mode;
+    return capture_set(run, flow, state, error);
+}
+
+/* Replays and compares the kept keys until none is left. *differences grows by what is found. */
+static bool compare_again(struct run *run, const struct flow *flow, int64_t *differences, struct error *error)
+{
+    struct capture_state before;
+    bool ok = true;
+
+    if (!capture_get(run->session, flow, &before, error))
+        return false;
+    for (int round = 0; ok; round++) {
+        ROWS_AUTO rows = {0};
+        struct replay_result replayed;
+
+        if (!flow_query(flow, run->session, &rows, COMPARE_AGAIN, NO_PARAMS, error))
+            return false;
+        *differences += rows_int64(&rows, 0, 0);
+        if (rows_int64(&rows, 0, 1) == 0)
+            break;
+        if (round == ROUNDS_MAX) {
+            error_set(error, ERROR_DIFFERS, "%s keys could not be compared: they are never at rest",
+                      rows_text(&rows, 0, 1));
+            return error_hint(error, "see pghaul status %s; a transaction may be holding them", run->job.name);
+        }
+        progress_reason(run->progress, "comparing %s keys that were in flight", rows_text(&rows, 0, 1));
+        if (round == ROUNDS_BEFORE_DUAL && flow->dual_possible)
+            ok = set_mode(run, flow, CAPTURE_DUAL, error);
+        ok = ok && (round == 0 || stop_sleep_ms(run->stop, ROUND_WAIT_MS, error)) &&
+             replay_pass(run, flow, &replayed, error);
+    }
+    return ok && set_mode(run, flow, before.mode, error);
+}
+
+/* Stuck keys are differences that nobody can repair but the user. */
+static bool check_stuck(struct run *run, const struct flow *flow, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!flow_query(flow, run->session, &rows,
+                    "SELECT count(*) OVER (), {k_text}, message FROM {stuck} AS k LIMIT 1", NO_PARAMS, error))
+        return false;
+    if (rows_count(&rows) == 0)
+        return true;
+    error_set(error, ERROR_DIFFERS, "%s rows cannot go into the new table", rows_text(&rows, 0, 0));
+    error_detail(error, "for example key (%s): %s", rows_text(&rows, 0, 1), rows_text(&rows, 0, 2));
+    return error_hint(error, "change those rows so that the new table takes them, then pghaul resume %s; their keys "
+                             "are in pghaul.%s_stuck",
+                      run->job.name, flow->label);
+}
+
+static bool record(struct run *run, int64_t rows, int64_t differences, int64_t left_out, struct error *error)
+{
+    char fact[256];
+
+    snprintf(fact, sizeof(fact),
+             "{\"rows\": %" PRId64 ", \"differences\": %" PRId64 ", \"repaired\": %" PRId64
+             ", \"left_out\": %" PRId64 "}",
+             rows, differences, differences, left_out);
+    if (!job_set_fact(run->session, &run->job, "verify", fact, error))
+        return false;
+    if (differences > 0 && !job_event(run->session, run->job.id, "differences", error, "%s", fact))
+        return false;
+    return session_execute(run->session,
+                           "UPDATE pghaul.job SET facts = jsonb_set(facts, '{verify,at}', to_jsonb(clock_timestamp()))\n"
+                           " WHERE id = $1::bigint",
+                           PARAMS(NUMBER(run->job.id)), NULL, error);
+}
+
+bool verify_forward(struct run *run, struct error *error)
+{
+    struct copy *copy = copy_of(run);
+    const struct flow *flow = &copy->forward;
+    struct arena arena = {0};
+    struct order r, s;
+    struct verify_work work = {.flow = flow};
+    struct walk walk = {
+        .phase = "verify",
+        .prepare = verify_prepare,
+        .chunk = verify_chunk,
+        .work = &work,
+        .units_first = 20000,
+        .units_max = 2000000,
+    };
+    struct walk_totals totals = {0};
+    int64_t differences = 0;
+    bool ok;
+
+    verify_orders(copy, &arena, &r, &s);
+    walk.bound_sql = r.bound_sql;
+    work.search_path = r.search_path;
+    verify_statement(flow, r.range, s.range, &work.statement);
+    ok = walk_totals(run->session, run->job.id, "verify", &totals, error);
+    if (ok) {
+        progress_start(run->progress, "verify", totals.rows, copy->plan.row_estimate);
+        ok = walk_run(run, &walk, error) && walk_totals(run->session, run->job.id, "verify", &totals, error);
+    }
+    differences = atomic_load(&work.differences);
+    ok = ok && compare_again(run, flow, &differences, error) &&
+         capture_check_unmarked(run->session, flow, run, error) && check_stuck(run, flow, error) &&
+         record(run, totals.rows, differences, atomic_load(&work.left_out), error) &&
+         flow_run(flow, run->session, "DROP TABLE IF EXISTS {check}", error);
+    if (ok && differences > 0)
+        log_warning(run->log, "verify: %" PRId64 " rows differed; they were repaired and compared again", differences);
+    text_deinit(&work.statement);
+    arena_deinit(&arena);
+    return ok;
+}
+
+bool verify_fresh(struct run *run, bool *fresh, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT coalesce((facts #>> '{verify,at}')::timestamptz\n"
+                       "                > clock_timestamp() - $2::bigint * interval '1 millisecond', false)\n"
+                       "  FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(run->job.id), NUMBER(run->job.settings.verify_age_ms)), error))
+        return false;
+    *fresh = rows_bool(&rows, 0, 0);
+    return true;
+}

@@ -1,0 +1,57 @@
+#!/bin/sh
+# The arrows of the architecture, checked in #include lines: a folder may include itself and what is
+# listed for it, nothing else of ours. tests/ may include everything.
+#
+#     includes.sh [SOURCE FOLDER]
+set -eu
+cd "${1:-$(dirname "$0")/..}"
+
+status=0
+
+# check FOLDER ALLOWED...: each ALLOWED is a folder, or one header.
+check()
+{
+    folder=$1
+    shift
+    for file in "$folder"/*.c "$folder"/*.h; do
+        [ -e "$file" ] || continue
+        for included in $(sed -n 's/^ *# *include *"\([^"]*\)".*/\1/p' "$file"); do
+            if [ ! -e "$included" ]; then
+                echo "$file: \"$included\" is not a path from the top of the repository"
+                status=1
+                continue
+            fi
+            found=no
+            for allowed in "$folder" "$@"; do
+                if [ "$(dirname "$included")" = "$allowed" ] || [ "$included" = "$allowed" ]; then
+                    found=yes
+                fi
+            done
+            if [ $found = no ]; then
+                echo "$file: must not include $included"
+                status=1
+            fi
+        done
+    done
+}
+
+engine="engine/job engine/pg engine/base"
+
+check engine/base
+check engine/pg engine/base
+check engine/job engine/pg engine/base
+# shellcheck disable=SC2086
+{
+    check copy $engine
+    check copy/stream copy $engine
+    check copy/kinds copy copy/stream $engine
+    # Not the job itself: the two interfaces that the engine offers to whoever decides its pace.
+    check throttle engine/job/pace.h engine/job/settings.h engine/pg engine/base
+    check bench engine/pg engine/base
+    check cli copy copy/stream copy/kinds throttle bench $engine
+}
+
+if [ $status = 0 ]; then
+    echo "every #include follows the arrows"
+fi
+exit $status
