@@ -24,20 +24,21 @@ enum { BENCH_RUNS_MAX = 21 };
  * Case alter. Makes `orders`, and measures in one run, on one server:
  *
  *     floor      what nothing can beat that uses one session: INSERT .. SELECT of the whole table
- * into a bare one, the same indexes one after the other, ANALYZE; nobody else on the server alter
- * `pghaul alter` to `ready`; settle and verify are told apart; then the result is compared with the
- *                source in SQL, and the job aborted
+ *                into a bare one, the same indexes one after the other, ANALYZE; nobody else on the
+ *                server
+ *     alter      `pghaul alter` to `ready`; settle and verify are told apart; then the result is
+ *                compared with the source in SQL, and the job aborted
  *     pg_repack  the same table, when its extension and program are there
  *
  * With `load`: a paced write load before, during and after `pghaul alter --cutover now`, its waits
  * by phase, and the table compared with the load's ledger.
  *
- * False with ERROR_DIFFERS after the report when a limit does not hold: differences, and from
- * LIMITS_ROWS_MIN rows on (below, start-up is what one measures) time, memory and correlation.
+ * False with ERROR_DIFFERS after the report when a limit does not hold: differences always; memory
+ * and correlation from 1,000,000 rows on; time to ready against floor and pg_repack, and verify
+ * against load, from 5,000,000 rows on (below, start-up is what one measures).
  */
 struct bench_options {
-    const char *conninfo; /* NULL: a sandbox, set up like a server of production; else schema
-                             pghaul_bench is used there */
+    const char *conninfo; /* NULL: a sandbox of its own; else schema pghaul_bench is used there */
     const char *program;  /* NULL: ourselves */
     const char *action;   /* for --do: "ALTER COLUMN customer_id TYPE bigint"; NULL: rebuild only */
     int64_t rows;         /* 0: 1,000,000 */

@@ -8,7 +8,11 @@
 #include "bench/report.h"
 #include "engine/base/clock.h"
 
-enum { LIMITS_ROWS_MIN = 1000000, MEMORY_MB_MAX = 64 };
+enum {
+    LIMITS_ROWS_MIN = 1000000, /* smaller tables: only differences are judged */
+    TIME_ROWS_MIN = 5000000,   /* smaller tables: start-up is what one measures */
+    MEMORY_MB_MAX = 64,
+};
 
 static const double CORRELATION_OFF_MAX = 0.02;
 
@@ -85,24 +89,29 @@ static bool MUST_CHECK run_floor(struct measure *measure, struct run *run, struc
 /* ---------------------------------------------------------------------------------------- alter */
 
 /*
- * The last line that is a JSON object, or the whole text when it is one; NULL when there is none. A
- * new reference.
+ * The object with the phases in what a command printed: the whole text, or the last such line of it
+ * (other objects may stand around it). NULL when there is none; a new reference.
  */
-static json_t *last_object(const char *text)
+static json_t *status_object(const char *text)
 {
     json_t *found = json_loads(text, 0, NULL);
     const char *line = text;
 
-    while (found == NULL && line != NULL && *line != '\0') {
-        const char *end = strchr(line, '\n');
-        size_t length = end != NULL ? (size_t)(end - line) : strlen(line);
-        json_t *object = length > 0 && line[0] == '{' ? json_loadb(line, length, 0, NULL) : NULL;
+    if (json_object_get(found, "phases") != NULL)
+        return found;
+    json_decref(found);
+    found = NULL;
+    while (*line != '\0') {
+        size_t length = strcspn(line, "\n");
+        json_t *object = json_loadb(line, length, 0, NULL);
 
-        line = end != NULL ? end + 1 : NULL;
-        if (object != NULL && (line == NULL || strstr(line, "{") == NULL))
+        if (json_object_get(object, "phases") != NULL) {
+            json_decref(found);
             found = object;
-        else
+        } else {
             json_decref(object);
+        }
+        line += length + (line[length] == '\n');
     }
     return found;
 }
@@ -153,9 +162,9 @@ static bool MUST_CHECK read_status(struct measure *measure, const char *job, str
     bool ok;
 
     ok = program_succeed(&(struct program){.argv = command.argv}, &result, error);
-    status = ok ? last_object(text_string(&result.output)) : NULL;
-    if (ok && !json_is_object(status)) {
-        ok = error_set(error, ERROR_INTERNAL, "`status %s --json` is not a JSON object", job);
+    status = ok ? status_object(text_string(&result.output)) : NULL;
+    if (ok && status == NULL) {
+        ok = error_set(error, ERROR_INTERNAL, "`status %s --json` does not tell the phases", job);
         error_detail(error, "%s", text_string(&result.output));
     }
     program_result_deinit(&result);
@@ -393,12 +402,23 @@ static json_t *limits_json(const struct alter_case *this)
     set_limit(limits, "differences", differences_of_all(this), 0);
     if (this->measure->options.rows < LIMITS_ROWS_MIN)
         return limits;
+    set_limit(limits, "memory_mb", median_of(this, memory_of), MEMORY_MB_MAX);
+    set_limit(limits, "correlation_off", median_of(this, correlation_of), CORRELATION_OFF_MAX);
+    if (this->measure->options.rows < TIME_ROWS_MIN)
+        return limits;
     set_limit(limits, "ready / floor", median_of(this, ready_to_floor), 1.0);
     set_limit(limits, "ready / pg_repack", median_of(this, ready_to_repack), 1.0);
     set_limit(limits, "verify / load", median_of(this, verify_to_load), 1.0);
-    set_limit(limits, "memory_mb", median_of(this, memory_of), MEMORY_MB_MAX);
-    set_limit(limits, "correlation_off", median_of(this, correlation_of), CORRELATION_OFF_MAX);
     return limits;
+}
+
+/* Medians of the runs' own ratios, for tables of any size. */
+static json_t *ratios_json(const struct alter_case *this)
+{
+    return json_pack("{s:o, s:o, s:o}", "ready / floor",
+                     report_number(median_of(this, ready_to_floor), 3), "ready / pg_repack",
+                     report_number(median_of(this, ready_to_repack), 3), "verify / load",
+                     report_number(median_of(this, verify_to_load), 3));
 }
 
 /* ------------------------------------------------------------------------------------- the case */
@@ -430,6 +450,7 @@ static bool MUST_CHECK print_report(struct alter_case *this, FILE *out, struct e
     if (this->no_repack[0] != '\0')
         json_object_set_new(report, "without_pg_repack", json_string(this->no_repack));
     json_object_set_new(report, "runs", runs);
+    json_object_set_new(report, "ratios", ratios_json(this));
     json_object_set_new(report, "limits", limits_json(this));
     report_print(out, report, this->measure->options.json);
     ok = measure_judge(report, error);

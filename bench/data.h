@@ -2,11 +2,13 @@
  * Data sets by name, for measurements, the demo and tests. The same seed gives the same rows on any
  * server.
  *
- *     orders   what an online shop keeps: about 160 bytes a row, skewed customers and states,
- * amounts with a long tail, notes that are mostly missing, some jsonb; created_at follows id.
- * Primary key and two more indexes. acct     small rows for the hostile load (traffic.h), with a
- * unique column that is not the key, and beside it an equal table `ledger` in which the load keeps
- * its own account of what it committed.
+ *     orders         what an online shop keeps: about 160 bytes a row, skewed customers and states,
+ *                    amounts with a long tail, notes that are mostly missing, some jsonb;
+ *                    created_at follows id. Primary key and two more indexes.
+ *     orders-serial  the same with an integer id fed by a sequence, as many a table began.
+ *     acct           small rows for the hostile load (traffic.h), with a unique column that is not
+ *                    the key, and beside it an equal table `ledger` in which the load keeps its own
+ *                    account of what it committed.
  *
  * What it is not: a load generator. Nothing here runs beside anything else.
  */

@@ -24,7 +24,8 @@ static const char WATCH[] =
     "     WHERE application_name = 'traffic' AND wait_event_type = 'Lock')\n"
     "SELECT (SELECT extract(epoch FROM clock_timestamp() - min(l.waitstart)) * 1000\n"
     "          FROM pg_locks l WHERE l.pid = w.pid AND NOT l.granted),\n"
-    "       left(w.query, 200), left(b.query, 200)\n"
+    "       left(regexp_replace(w.query, '\\s+', ' ', 'g'), 200),\n"
+    "       left(regexp_replace(b.query, '\\s+', ' ', 'g'), 200)\n"
     "  FROM waiting w, unnest(pg_blocking_pids(w.pid)) AS blocker (pid)\n"
     "  JOIN pg_stat_activity b ON b.pid = blocker.pid\n"
     " WHERE b.application_name LIKE $1";

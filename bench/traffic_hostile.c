@@ -18,19 +18,22 @@
  * ledger's statement must see ledger.k as the transaction before left it:
  *
  *   1. Two statements (all but SINGLE_*), READ COMMITTED: the second has a snapshot of its own,
- * taken while k is held, so it sees what the last holder of k committed. Nobody else can change it
- * now.
+ *      taken while k is held, so it sees what the last holder of k committed. Nobody else can
+ *      change it now.
+ *
  *   2. Two statements, REPEATABLE READ and SERIALIZABLE: one snapshot for both. If anybody changed
- * k after it, acct's statement fails (40001) or, for an insert over a row deleted since, ledger's
- * row is as dead as acct's.
+ *      k after it, acct's statement fails (40001) or, for an insert over a row deleted since,
+ *      ledger's row is as dead as acct's.
+ *
  *   3. One statement (SINGLE_*), READ COMMITTED: its snapshot may be older than the last holder's
- * commit. On acct the server then follows the row's chain of versions to the newest and asks the
- * condition again (EvalPlanQual). Because ledger gets the same statements (update for update,
- * delete for delete), ledger.k has the same chain, with the same ends, and the server finds there
- * what it found on acct. That holds only for conditions on the key itself: a range could end at
- * another key than the snapshot showed, so ranges are never SINGLE. Upserts look at the newest
- *      version whatever the snapshot. The ledger's part runs on what acct's part returned: after
- * it.
+ *      commit. On acct the server then follows the row's chain of versions to the newest and asks
+ *      the condition again (EvalPlanQual). Because ledger gets the same statements (update for
+ *      update, delete for delete), ledger.k has the same chain, with the same ends, and the server
+ *      finds there what it found on acct. That holds only for conditions on the key itself: a range
+ *      could end at another key than the snapshot showed, so ranges are never SINGLE. Upserts look
+ *      at the newest version whatever the snapshot. The ledger's part runs on what acct's part
+ *      returned: after it.
+ *
  *   4. TRUNCATE takes both tables in one statement, and locks acct first, as everybody does.
  *
  * The ledger's part is limited to the keys that acct's part says it touched, and otherwise computes

@@ -11,9 +11,10 @@
  * The open loop. Transaction number n is due at start + n / rate, whoever is free takes the next
  * number:
  *
- *     due      |     |     |     |     |     |          a stall of the server delays 3 and 4
- * themselves, taken    0     1     2        3  4   5            and everything that was due
- * meanwhile: all of done      0     1     2--------   3 4 5           that is in the waits
+ *     due    |     |     |     |     |     |
+ *     taken  0     1     2        3  4   5       a stall of the server delays 2 itself, and
+ *     done    0     1     2-------- 3 4   5      everything that was due meanwhile: all of that
+ *                                                is in the waits
  *
  * Every write is one statement on one row by its key. With a ledger the same statement changes the
  * ledger's row from what the first part returned: traffic_hostile.c says why that is exact (single

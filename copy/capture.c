@@ -209,6 +209,18 @@ bool capture_get(struct session *session, const struct flow *flow, struct captur
     return true;
 }
 
+bool capture_set_mode(struct run *run, const struct flow *flow, enum capture_mode mode, struct error *error)
+{
+    struct capture_state state;
+
+    if (!capture_get(run->session, flow, &state, error))
+        return false;
+    if (state.mode == mode)
+        return true;
+    state.mode = mode;
+    return capture_set(run, flow, state, error);
+}
+
 /* --------------------------------------------------------------------------------------------- tables and triggers */
 
 /* vacuum_truncate off: a vacuum that cuts the log's tail would lock it against the application's writers (F30). */

@@ -61,6 +61,9 @@ bool capture_any_trigger(struct session *session, const struct flow *flow, bool 
 /* Replaces the functions' bodies and records it in the job's facts, in the open transaction if any. */
 bool capture_set(struct run *run, const struct flow *flow, struct capture_state state,
                  struct error *error) MUST_CHECK;
+/* Changes the mode, not the side; nothing when it is that already. */
+bool capture_set_mode(struct run *run, const struct flow *flow, enum capture_mode mode,
+                      struct error *error) MUST_CHECK;
 bool capture_get(struct session *session, const struct flow *flow, struct capture_state *state,
                  struct error *error) MUST_CHECK;
 

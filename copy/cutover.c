@@ -146,20 +146,6 @@ static bool make_sql(struct swap *swap, struct error *error)
 
 /* ----------------------------------------------------------------------------------------------------- before it */
 
-static bool set_dual_write(struct swap *swap, struct error *error)
-{
-    struct capture_state state;
-
-    if (!swap->flow->dual_possible)
-        return true;
-    if (!capture_get(swap->run->session, swap->flow, &state, error))
-        return false;
-    if (state.mode == CAPTURE_DUAL)
-        return true;
-    state.mode = CAPTURE_DUAL;
-    return capture_set(swap->run, swap->flow, state, error);
-}
-
 /* Passes until the log is empty, or as empty as it gets beside the load. */
 static bool drain(struct swap *swap, struct error *error)
 {
@@ -204,7 +190,8 @@ static bool prepare(struct swap *swap, struct error *error)
 
     return lock_check_settings(swap->run->session, &swap->run->job.settings, error) &&
            replay_catch_up(swap->run, swap->flow, &caught_up, error) && check_stuck(swap, error) &&
-           set_dual_write(swap, error) && drain(swap, error) && lock_wait_old_snapshots(swap->run, error) &&
+           (!swap->flow->dual_possible ||
+            capture_set_mode(swap->run, swap->flow, CAPTURE_DUAL, error)) && drain(swap, error) && lock_wait_old_snapshots(swap->run, error) &&
            drain(swap, error) && replay_prepare(swap->run->session, swap->flow, error) && make_sql(swap, error) &&
            /* once before the lock, so that under it the catalogue is in the session's caches */
            attached_fingerprint(swap->run->session, swap->leaving_oid, warm, error);

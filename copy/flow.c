@@ -133,8 +133,6 @@ static void add_key(struct flow *flow, const struct plan *plan)
     TEXT_AUTO s_key = {0};       /* s."id", s."b" */
     TEXT_AUTO r_is_k = {0}, s_is_k = {0}, l_is_k = {0}, r_is_s = {0}, b_is_k = {0}, w_is_k = {0};
     TEXT_AUTO key_of_pair = {0};  /* coalesce(r."id", s."id"::from_type) AS k1, ... */
-    TEXT_AUTO k_if_differs = {0}; /* CASE WHEN differs THEN k1 END AS k1, ... */
-    TEXT_AUTO k_groups = {0};     /* the same without names */
     TEXT_AUTO k_text = {0};       /* concat_ws(', ', k.k1, ...) */
     TEXT_AUTO k_is_logged = {0};
     TEXT_AUTO bucket_is = {0};
@@ -175,8 +173,6 @@ static void add_key(struct flow *flow, const struct plan *plan)
                                                                       : "{and}r.{from} OPERATOR(pg_catalog.=) s.{to}",
                    names);
         sql_expand(&key_of_pair, "{comma}coalesce(r.{from}, s.{to}::{from_type}) AS {k}", names);
-        sql_expand(&k_if_differs, "{comma}CASE WHEN differs THEN {k} END AS {k}", names);
-        sql_expand(&k_groups, "{comma}CASE WHEN differs THEN {k} END", names);
         sql_expand(&k_text, i == 0 ? "concat_ws(', ', k.{k}" : ", k.{k}", names);
         if (i == 0) {
             add(flow, "r_first", sql_fragment(arena_format(&flow->arena, "r.%s", quoted(flow, sql_ident(side.from)))));
@@ -199,8 +195,6 @@ static void add_key(struct flow *flow, const struct plan *plan)
                  flow->label, text_string(&b_is_k), flow->label, text_string(&b_is_k), flow->label,
                  text_string(&b_is_k));
     add_fragment(flow, "key_of_pair", &key_of_pair);
-    add_fragment(flow, "k_if_differs", &k_if_differs);
-    add_fragment(flow, "k_groups", &k_groups);
     add_fragment(flow, "k_text", &k_text);
     add_fragment(flow, "k_is_logged", &k_is_logged);
     add_fragment(flow, "bucket_is", &bucket_is);

@@ -382,11 +382,10 @@ static bool turn_to_dual_write(struct run *run, const struct flow *flow, struct 
 
     if (!capture_get(run->session, flow, &state, error))
         return false;
-    if (state.mode != CAPTURE_LOG)
-        return true;
-    log_notice(run->log, "the change log grows as fast as it is drained: the triggers now write the new table directly");
-    state.mode = CAPTURE_DUAL;
-    return capture_set(run, flow, state, error);
+    if (state.mode == CAPTURE_LOG)
+        log_notice(run->log,
+                   "the change log grows as fast as it is drained: the triggers now write the new table directly");
+    return capture_set_mode(run, flow, CAPTURE_DUAL, error);
 }
 
 bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_result *result, struct error *error)

@@ -257,8 +257,7 @@ static void the_same_seed_makes_the_same_orders(void)
 
 static void serial_orders_go_on_where_the_rows_end(void)
 {
-    make(&(struct data_options){
-        .set = "orders", .rows = 300, .seed = 7, .serial = true, .ledger = true});
+    make(&(struct data_options){.set = "orders-serial", .rows = 300, .seed = 7, .ledger = true});
     make(&(struct data_options){.set = "orders", .name = "none", .rows = 0, .serial = true});
     t_expect("SELECT data_type FROM information_schema.columns"
              " WHERE table_name = 'orders' AND column_name = 'id'",
@@ -367,6 +366,35 @@ static void the_hostile_load_agrees_with_its_ledger_when_everybody_wants_the_sam
 static void the_hostile_load_agrees_with_its_ledger_over_a_truncate(void)
 {
     hostile_for(5000, 0.002, 2);
+}
+
+/* The swap as it should be, by hand: neither errors nor differences, whatever the statement. */
+static void a_swap_under_an_exclusive_lock_gives_the_load_no_error(void)
+{
+    struct traffic_report report;
+    struct traffic *traffic;
+
+    make(&(struct data_options){.set = "acct", .rows = 3000, .seed = 2});
+    traffic = start(&(struct traffic_options){.kind = TRAFFIC_HOSTILE,
+                                              .conninfo = t_conninfo(),
+                                              .rows = 3000,
+                                              .seed = 2,
+                                              .no_torn_check = true});
+    for (int i = 0; i < 3; i++) {
+        clock_sleep_ms(300);
+        t_sqlf(
+            "BEGIN; LOCK TABLE acct;"
+            "CREATE TABLE acct_new (LIKE acct INCLUDING ALL);"
+            "ALTER TABLE acct_new ALTER COLUMN grp TYPE bigint, ADD COLUMN extra%d int DEFAULT 1;"
+            "INSERT INTO acct_new SELECT id, grp, bal, note, ts, code FROM acct;"
+            "DROP TABLE acct; ALTER TABLE acct_new RENAME TO acct; COMMIT",
+            i);
+    }
+    clock_sleep_ms(300);
+    stop(traffic, &report);
+    expect_clean(&report);
+    expect_equal("acct", "ledger", traffic_acct_columns);
+    traffic_report_deinit(&report);
 }
 
 /* A lost row, a stale one, one too many, and one that looks equal and is not. */
@@ -546,6 +574,7 @@ int main(void)
         t_test(the_hostile_load_agrees_with_its_ledger),
         t_test(the_hostile_load_agrees_with_its_ledger_when_everybody_wants_the_same_rows),
         t_test(the_hostile_load_agrees_with_its_ledger_over_a_truncate),
+        t_test(a_swap_under_an_exclusive_lock_gives_the_load_no_error),
         t_test(the_ledger_notices_every_kind_of_damage),
         t_test(the_load_does_not_cover_up_what_was_lost),
         t_test(the_paced_load_agrees_with_its_ledger_and_keeps_its_pace),

@@ -575,9 +575,11 @@ bool alter_in_place(struct run *run, const struct alter_options *options, struct
 
 static bool catch_up_forward(struct run *run, struct error *error)
 {
+    const struct flow *flow = &copy_of(run)->forward;
     struct replay_result result;
 
-    return replay_catch_up(run, &copy_of(run)->forward, &result, error);
+    return replay_catch_up(run, flow, &result, error) &&
+           (run->job.settings.ready == READY_LOG || capture_set_mode(run, flow, CAPTURE_DUAL, error));
 }
 
 static const struct phase PHASES[] = {

@@ -7,7 +7,7 @@
 
 #include "engine/base/memory.h"
 
-static bool text_sane(const struct text *text)
+static __attribute__((unused)) bool text_sane(const struct text *text)
 {
     return text->bytes == NULL ? text->used == 0 && text->size == 0
                                : text->used < text->size && text->bytes[text->used] == '\0';

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-static bool chunk_size_sane(const struct chunk_size *size)
+static __attribute__((unused)) bool chunk_size_sane(const struct chunk_size *size)
 {
     return size->units >= 1 && size->units <= size->units_max;
 }
