@@ -12,7 +12,8 @@ static bool create_log(struct run *run, struct error *error)
     const struct flow *flow = &copy_of(run)->forward;
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(flow, run->session, &rows, "SELECT to_regclass('{log_a}') IS NOT NULL", NO_PARAMS, error))
+    if (!flow_query(flow, run->session, &rows, "SELECT to_regclass('{log_a}') IS NOT NULL",
+                    NO_PARAMS, error))
         return false;
     if (rows_bool(&rows, 0, 0))
         return true;
@@ -49,8 +50,10 @@ static bool arm_once(struct run *run, struct lock_report *lock, struct error *er
     if (!lock_tables(run, text_string(&table), "SHARE ROW EXCLUSIVE", lock, error))
         return false;
     if (arm_under_lock(run, error) &&
-        job_event(run->session, run->job.id, "lock", error, "SHARE ROW EXCLUSIVE on %s after %lld ms, %d tries",
-                  copy_of(run)->forward.from_qualified, (long long)(lock->waited_us / 1000), lock->attempts) &&
+        job_event(run->session, run->job.id, "lock", error,
+                  "SHARE ROW EXCLUSIVE on %s after %lld ms, %d tries",
+                  copy_of(run)->forward.from_qualified, (long long)(lock->waited_us / 1000),
+                  lock->attempts) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
@@ -68,8 +71,10 @@ bool arm_forward(struct run *run, struct error *error)
 
         if (arm_once(run, &lock, error))
             return true;
-        /* lock_tables() has tried long enough; what is in the way of the rest (our own tables) passes soon. */
-        if (error->code != ERROR_LOCK || lock.waited_us == 0 || tries >= run->job.settings.lock_tries ||
+        /* lock_tables() has tried long enough; what is in the way of the rest (our own tables)
+         * passes soon. */
+        if (error->code != ERROR_LOCK || lock.waited_us == 0 ||
+            tries >= run->job.settings.lock_tries ||
             !stop_sleep_ms(run->stop, lock_backoff_ms((int)tries, &seed), error))
             return false;
     }

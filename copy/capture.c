@@ -7,9 +7,11 @@
 #include "copy/copy.h"
 #include "engine/job/schema.h"
 
-/* ------------------------------------------------------------------------------------------------- function bodies */
+/* -------------------------------------------------------------------------------------------------
+ * function bodies */
 
-/* One for each operation. `new_keys`, `old_keys`: SELECTs of the statement's keys as k1, k2, ...; NULL: has none. */
+/* One for each operation. `new_keys`, `old_keys`: SELECTs of the statement's keys as k1, k2, ...;
+ * NULL: has none. */
 struct operation {
     const char *name;
     const char *when;        /* of CREATE TRIGGER */
@@ -19,22 +21,22 @@ struct operation {
 };
 
 static const struct operation OPERATIONS[] = {
-    {"insert", "INSERT", "REFERENCING NEW TABLE AS pghaul_new", "SELECT {key_of_r} FROM pghaul_new AS r",
-     "SELECT {key_of_new}"},
+    {"insert", "INSERT", "REFERENCING NEW TABLE AS pghaul_new",
+     "SELECT {key_of_r} FROM pghaul_new AS r", "SELECT {key_of_new}"},
     {"update", "UPDATE", "REFERENCING OLD TABLE AS pghaul_old NEW TABLE AS pghaul_new",
      "SELECT {key_of_r} FROM pghaul_new AS r UNION SELECT {key_of_r} FROM pghaul_old AS r",
      "SELECT {key_of_new} UNION SELECT {key_of_old}"},
-    {"delete", "DELETE", "REFERENCING OLD TABLE AS pghaul_old", "SELECT {key_of_r} FROM pghaul_old AS r",
-     "SELECT {key_of_old}"},
+    {"delete", "DELETE", "REFERENCING OLD TABLE AS pghaul_old",
+     "SELECT {key_of_r} FROM pghaul_old AS r", "SELECT {key_of_old}"},
 };
 
 enum { OPERATION_COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
 
 /*
- * {settings}: a SET clause for everything that the body depends on and the application could have changed. A log body
- * moves keys and converts nothing; a dual-write body converts values (time zone and the like, F18) and is planned in the
- * application's session, where a plan made for a statement of a million rows would serve all later ones of a single row:
- * so only plans that probe indexes.
+ * {settings}: a SET clause for everything that the body depends on and the application could have
+ * changed. A log body moves keys and converts nothing; a dual-write body converts values (time zone
+ * and the like, F18) and is planned in the application's session, where a plan made for a statement
+ * of a million rows would serve all later ones of a single row: so only plans that probe indexes.
  */
 static const char CREATE_FUNCTION[] =
     "CREATE OR REPLACE FUNCTION pghaul.{label}_{operation}() RETURNS trigger\n"
@@ -42,18 +44,17 @@ static const char CREATE_FUNCTION[] =
 
 static const char LOG_SETTINGS[] = "\n    SET search_path = pg_catalog, pg_temp";
 
-static const char DUAL_SETTINGS[] =
-    "\n    SET search_path = pg_catalog, pg_temp"
-    "\n    SET row_security = off"
-    "\n    SET standard_conforming_strings = on"
-    "\n    SET array_nulls = on"
-    "\n    SET extra_float_digits = 1"
-    "\n    SET xmlbinary = base64"
-    "\n    SET jit = off"
-    "\n    SET max_parallel_workers_per_gather = 0"
-    "\n    SET enable_hashjoin = off"
-    "\n    SET enable_mergejoin = off"
-    "\n    SET enable_seqscan = off";
+static const char DUAL_SETTINGS[] = "\n    SET search_path = pg_catalog, pg_temp"
+                                    "\n    SET row_security = off"
+                                    "\n    SET standard_conforming_strings = on"
+                                    "\n    SET array_nulls = on"
+                                    "\n    SET extra_float_digits = 1"
+                                    "\n    SET xmlbinary = base64"
+                                    "\n    SET jit = off"
+                                    "\n    SET max_parallel_workers_per_gather = 0"
+                                    "\n    SET enable_hashjoin = off"
+                                    "\n    SET enable_mergejoin = off"
+                                    "\n    SET enable_seqscan = off";
 
 static const char IDLE_BODY[] = "\nBEGIN\n    RETURN NULL;\nEND\n";
 
@@ -96,7 +97,8 @@ static const char DUAL_BODY[] =
     "                SELECT {k_k} FROM (SELECT DISTINCT {k} FROM ({keys}) AS changed) AS k\n"
     "                 WHERE NOT EXISTS (SELECT FROM ONLY {from} AS r WHERE {r_is_k})),\n"
     "            removed AS (DELETE FROM {to} AS s USING gone AS k WHERE {s_is_k} RETURNING 1)\n"
-    "            SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM removed) INTO absent, deleted;\n"
+    "            SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM removed) INTO absent, "
+    "deleted;\n"
     "            -- what it has now is upserted, all columns\n"
     "            INSERT INTO {to} ({columns})\n"
     "            SELECT {values}\n"
@@ -127,7 +129,8 @@ int64_t capture_budget_bytes(const struct run *run, int64_t table_bytes)
 static const char *const MODE_NAMES[] = {"idle", "log", "dual-write"};
 
 /* SET clauses of a mode, those of the planning session included. */
-static void append_settings(struct text *out, enum capture_mode mode, const struct session_meaning *meaning)
+static void append_settings(struct text *out, enum capture_mode mode,
+                            const struct session_meaning *meaning)
 {
     text_append(out, mode == CAPTURE_DUAL ? DUAL_SETTINGS : LOG_SETTINGS);
     for (int i = 0; mode == CAPTURE_DUAL && i < SESSION_MEANINGS; i++)
@@ -160,17 +163,21 @@ static void function_sql(const struct run *run, const struct flow *flow, struct 
         template = state.mode == CAPTURE_IDLE ? IDLE_BODY : TRUNCATE_BODY;
     else
         flow_expand(flow, &keys, per_row ? operation->row_keys : operation->statement_keys);
-    flow_expand_with(flow, &body, template,
-                     SQL_NAMES({"keys", sql_fragment(text_string(&keys))}, {"log", sql_fragment(text_string(&log))},
-                               {"budget", sql_fragment(NUMBER(capture_budget_bytes(run, table_bytes(run))))}));
-    sql_expand(sql, CREATE_FUNCTION,
-               SQL_NAMES({"label", sql_fragment(flow->label)},
-                         {"operation", sql_fragment(operation != NULL ? operation->name : "truncate")},
-                         {"settings", sql_fragment(text_string(&settings))},
-                         {"body", sql_fragment(text_string(&body))}));
+    flow_expand_with(
+        flow, &body, template,
+        SQL_NAMES({"keys", sql_fragment(text_string(&keys))},
+                  {"log", sql_fragment(text_string(&log))},
+                  {"budget", sql_fragment(NUMBER(capture_budget_bytes(run, table_bytes(run))))}));
+    sql_expand(
+        sql, CREATE_FUNCTION,
+        SQL_NAMES({"label", sql_fragment(flow->label)},
+                  {"operation", sql_fragment(operation != NULL ? operation->name : "truncate")},
+                  {"settings", sql_fragment(text_string(&settings))},
+                  {"body", sql_fragment(text_string(&body))}));
 }
 
-bool capture_set(struct run *run, const struct flow *flow, struct capture_state state, struct error *error)
+bool capture_set(struct run *run, const struct flow *flow, struct capture_state state,
+                 struct error *error)
 {
     TEXT_AUTO sql = {0};
     char fact[64];
@@ -180,7 +187,8 @@ bool capture_set(struct run *run, const struct flow *flow, struct capture_state 
         text_append(&sql, ";\n");
     }
     function_sql(run, flow, state, NULL, &sql);
-    snprintf(fact, sizeof(fact), "{\"mode\": \"%s\", \"side\": \"%c\"}", MODE_NAMES[state.mode], state.side);
+    snprintf(fact, sizeof(fact), "{\"mode\": \"%s\", \"side\": \"%c\"}", MODE_NAMES[state.mode],
+             state.side);
     /* One statement string is one transaction, unless one is open already. */
     if (!session_run_text(run->session, &sql, error))
         return error_context(error, "could not switch the capture to %s", MODE_NAMES[state.mode]);
@@ -189,13 +197,15 @@ bool capture_set(struct run *run, const struct flow *flow, struct capture_state 
                      MODE_NAMES[state.mode], state.side);
 }
 
-bool capture_get(struct session *session, const struct flow *flow, struct capture_state *state, struct error *error)
+bool capture_get(struct session *session, const struct flow *flow, struct capture_state *state,
+                 struct error *error)
 {
     ROWS_AUTO rows = {0};
     const char *mode;
 
     if (!session_query(session, &rows,
-                       "SELECT facts -> $2 ->> 'mode', facts -> $2 ->> 'side' FROM pghaul.job WHERE id = $1::bigint",
+                       "SELECT facts -> $2 ->> 'mode', facts -> $2 ->> 'side' FROM pghaul.job "
+                       "WHERE id = $1::bigint",
                        PARAMS(NUMBER(flow->job), flow->fact), error))
         return false;
     *state = (struct capture_state){CAPTURE_IDLE, 'a'};
@@ -209,7 +219,8 @@ bool capture_get(struct session *session, const struct flow *flow, struct captur
     return true;
 }
 
-bool capture_set_mode(struct run *run, const struct flow *flow, enum capture_mode mode, struct error *error)
+bool capture_set_mode(struct run *run, const struct flow *flow, enum capture_mode mode,
+                      struct error *error)
 {
     struct capture_state state;
 
@@ -221,9 +232,11 @@ bool capture_set_mode(struct run *run, const struct flow *flow, enum capture_mod
     return capture_set(run, flow, state, error);
 }
 
-/* --------------------------------------------------------------------------------------------- tables and triggers */
+/* ---------------------------------------------------------------------------------------------
+ * tables and triggers */
 
-/* vacuum_truncate off: a vacuum that cuts the log's tail would lock it against the application's writers (F30). */
+/* vacuum_truncate off: a vacuum that cuts the log's tail would lock it against the application's
+ * writers (F30). */
 static const char CREATE_TABLES[] =
     "CREATE TABLE {log_a} ({k_definition}) WITH (vacuum_truncate = off);\n"
     "CREATE TABLE {log_b} ({k_definition}) WITH (vacuum_truncate = off);\n"
@@ -231,13 +244,15 @@ static const char CREATE_TABLES[] =
     "CREATE TABLE {stuck} ({k_definition}, sqlstate text, message text,\n"
     "                      at timestamptz NOT NULL DEFAULT clock_timestamp())";
 
-bool capture_create(struct run *run, const struct flow *flow, enum capture_mode mode, struct error *error)
+bool capture_create(struct run *run, const struct flow *flow, enum capture_mode mode,
+                    struct error *error)
 {
     static const char *const TABLES[] = {"{log_a}", "{log_b}", "{mark}", "{stuck}"};
     TEXT_AUTO sql = {0};
 
     flow_expand(flow, &sql, CREATE_TABLES);
-    if (!run_ddl(run, text_string(&sql), error) || !capture_set(run, flow, (struct capture_state){mode, 'a'}, error))
+    if (!run_ddl(run, text_string(&sql), error) ||
+        !capture_set(run, flow, (struct capture_state){mode, 'a'}, error))
         return error_context(error, "could not create the change log");
     for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]); i++) {
         text_clear(&sql);
@@ -247,7 +262,8 @@ bool capture_create(struct run *run, const struct flow *flow, enum capture_mode 
     }
     for (int i = 0; i <= OPERATION_COUNT; i++) {
         text_clear(&sql);
-        text_appendf(&sql, "pghaul.%s_%s()", flow->label, i < OPERATION_COUNT ? OPERATIONS[i].name : "truncate");
+        text_appendf(&sql, "pghaul.%s_%s()", flow->label,
+                     i < OPERATION_COUNT ? OPERATIONS[i].name : "truncate");
         if (!schema_strip_privileges(run->session, "FUNCTION", text_string(&sql), error))
             return false;
     }
@@ -259,14 +275,17 @@ static const char CREATE_TRIGGER[] =
     "    FOR EACH {each} EXECUTE FUNCTION pghaul.{label}_{operation}();\n"
     "ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}_{operation}";
 
-static bool create_trigger(struct run *run, const struct flow *flow, const char *table, const char *operation,
-                           const char *when, const char *referencing, const char *each, struct error *error)
+static bool create_trigger(struct run *run, const struct flow *flow, const char *table,
+                           const char *operation, const char *when, const char *referencing,
+                           const char *each, struct error *error)
 {
     TEXT_AUTO sql = {0};
 
     flow_expand_with(flow, &sql, CREATE_TRIGGER,
-                     SQL_NAMES({"table", sql_fragment(table)}, {"operation", sql_fragment(operation)},
-                               {"when", sql_fragment(when)}, {"referencing", sql_fragment(referencing)}, {"each", sql_fragment(each)}));
+                     SQL_NAMES({"table", sql_fragment(table)},
+                               {"operation", sql_fragment(operation)}, {"when", sql_fragment(when)},
+                               {"referencing", sql_fragment(referencing)},
+                               {"each", sql_fragment(each)}));
     return run_ddl(run, text_string(&sql), error);
 }
 
@@ -275,55 +294,66 @@ bool capture_attach(struct run *run, const struct flow *flow, struct error *erro
     return capture_attach_to(run, flow, flow->from_qualified, error);
 }
 
-bool capture_attach_to(struct run *run, const struct flow *flow, const char *from_qualified, struct error *error)
+bool capture_attach_to(struct run *run, const struct flow *flow, const char *from_qualified,
+                       struct error *error)
 {
     bool per_row = run->job.settings.capture == CAPTURE_ROW;
 
     for (int i = 0; i < OPERATION_COUNT; i++)
         if (!create_trigger(run, flow, from_qualified, OPERATIONS[i].name, OPERATIONS[i].when,
-                            per_row ? "" : OPERATIONS[i].referencing, per_row ? "ROW" : "STATEMENT", error))
+                            per_row ? "" : OPERATIONS[i].referencing, per_row ? "ROW" : "STATEMENT",
+                            error))
             return false;
-    return create_trigger(run, flow, from_qualified, "truncate", "TRUNCATE", "", "STATEMENT", error);
+    return create_trigger(run, flow, from_qualified, "truncate", "TRUNCATE", "", "STATEMENT",
+                          error);
 }
 
-bool capture_attached(struct session *session, const struct flow *flow, bool *attached, struct error *error)
+bool capture_attached(struct session *session, const struct flow *flow, bool *attached,
+                      struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(flow, session, &rows,
-                    "SELECT count(*) FROM pg_trigger WHERE tgrelid = {from_oid}::oid AND starts_with(tgname, "
-                    "'{trigger}_') AND tgfoid = ANY (ARRAY[to_regprocedure('pghaul.{label}_insert()'), "
-                    "to_regprocedure('pghaul.{label}_update()'), to_regprocedure('pghaul.{label}_delete()'), "
-                    "to_regprocedure('pghaul.{label}_truncate()')]::oid[])",
-                    NO_PARAMS, error))
+    if (!flow_query(
+            flow, session, &rows,
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = {from_oid}::oid AND "
+            "starts_with(tgname, "
+            "'{trigger}_') AND tgfoid = ANY (ARRAY[to_regprocedure('pghaul.{label}_insert()'), "
+            "to_regprocedure('pghaul.{label}_update()'), "
+            "to_regprocedure('pghaul.{label}_delete()'), "
+            "to_regprocedure('pghaul.{label}_truncate()')]::oid[])",
+            NO_PARAMS, error))
         return false;
     *attached = rows_int64(&rows, 0, 0) == OPERATION_COUNT + 1;
     return true;
 }
 
-bool capture_any_trigger(struct session *session, const struct flow *flow, bool *found, struct error *error)
+bool capture_any_trigger(struct session *session, const struct flow *flow, bool *found,
+                         struct error *error)
 {
     ROWS_AUTO rows = {0};
 
     if (!flow_query(flow, session, &rows,
                     "SELECT EXISTS (SELECT FROM pg_trigger\n"
-                    "                WHERE tgrelid = {from_oid}::oid AND starts_with(tgname, '{trigger}_'))",
+                    "                WHERE tgrelid = {from_oid}::oid AND starts_with(tgname, "
+                    "'{trigger}_'))",
                     NO_PARAMS, error))
         return false;
     *found = rows_bool(&rows, 0, 0);
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------- looking at it */
+/* -------------------------------------------------------------------------------------------------
+ * looking at it */
 
-bool capture_marked(struct session *session, const struct flow *flow, const struct run *run, bool *marked,
-                    struct error *error)
+bool capture_marked(struct session *session, const struct flow *flow, const struct run *run,
+                    bool *marked, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
     if (!flow_query(flow, session, &rows,
                     "SELECT EXISTS (SELECT FROM {mark})\n"
-                    "       OR greatest(pg_relation_size('{log_a}'), pg_relation_size('{log_b}')) > $1::bigint",
+                    "       OR greatest(pg_relation_size('{log_a}'), pg_relation_size('{log_b}')) "
+                    "> $1::bigint",
                     PARAMS(NUMBER(capture_budget_bytes(run, table_bytes(run)))), error))
         return false;
     *marked = rows_bool(&rows, 0, 0);
@@ -338,31 +368,36 @@ bool capture_check_unmarked(struct session *session, const struct flow *flow, co
     if (!capture_marked(session, flow, run, &marked, error))
         return false;
     if (marked)
-        return error_set(error, ERROR_AGAIN, "the table was truncated, or the change log outgrew its budget");
+        return error_set(error, ERROR_AGAIN,
+                         "the table was truncated, or the change log outgrew its budget");
     return true;
 }
 
-bool capture_size(struct session *session, const struct flow *flow, struct capture_size *size, struct error *error)
+bool capture_size(struct session *session, const struct flow *flow, struct capture_size *size,
+                  struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(flow, session, &rows,
-                    "SELECT pg_relation_size('{log_a}'), pg_relation_size('{log_b}'),\n"
-                    "       NOT EXISTS (SELECT FROM {log_a}) AND NOT EXISTS (SELECT FROM {log_b}),\n"
-                    "       (SELECT count(*) FROM {stuck})",
-                    NO_PARAMS, error))
+    if (!flow_query(
+            flow, session, &rows,
+            "SELECT pg_relation_size('{log_a}'), pg_relation_size('{log_b}'),\n"
+            "       NOT EXISTS (SELECT FROM {log_a}) AND NOT EXISTS (SELECT FROM {log_b}),\n"
+            "       (SELECT count(*) FROM {stuck})",
+            NO_PARAMS, error))
         return false;
-    *size = (struct capture_size){rows_int64(&rows, 0, 0), rows_int64(&rows, 0, 1), rows_bool(&rows, 0, 2),
-                                  rows_int64(&rows, 0, 3)};
+    *size = (struct capture_size){rows_int64(&rows, 0, 0), rows_int64(&rows, 0, 1),
+                                  rows_bool(&rows, 0, 2), rows_int64(&rows, 0, 3)};
     return true;
 }
 
-bool capture_count(struct session *session, const struct flow *flow, int64_t *keys, struct error *error)
+bool capture_count(struct session *session, const struct flow *flow, int64_t *keys,
+                   struct error *error)
 {
     ROWS_AUTO rows = {0};
 
     if (!flow_query(flow, session, &rows,
-                    "SELECT (SELECT count(*) FROM {log_a}) + (SELECT count(*) FROM {log_b})", NO_PARAMS, error))
+                    "SELECT (SELECT count(*) FROM {log_a}) + (SELECT count(*) FROM {log_b})",
+                    NO_PARAMS, error))
         return false;
     *keys = rows_int64(&rows, 0, 0);
     return true;
@@ -373,15 +408,19 @@ bool capture_reset(struct run *run, const struct flow *flow, struct error *error
     return flow_run(flow, run->session, "TRUNCATE {log_a}, {log_b}, {mark}, {stuck}", error);
 }
 
-/* {from_oid}'s fingerprint without and with its storage. Catalogue only: a fraction of a millisecond. */
+/* {from_oid}'s fingerprint without and with its storage. Catalogue only: a fraction of a
+ * millisecond. */
 static const char FINGERPRINT[] =
     "SELECT f, concat(f, ' storage ', relfilenode) FROM (\n"
     "    SELECT c.relfilenode, format('%s columns %s triggers %s', c.oid,\n"
-    "           (SELECT md5(string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attcollation,\n"
-    "                                            attgenerated, attisdropped), ',' ORDER BY attnum))\n"
+    "           (SELECT md5(string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, "
+    "attcollation,\n"
+    "                                            attgenerated, attisdropped), ',' ORDER BY "
+    "attnum))\n"
     "              FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0),\n"
     "           (SELECT string_agg(concat_ws(':', oid, xmin, tgenabled), ',' ORDER BY tgname)\n"
-    "              FROM pg_trigger WHERE tgrelid = c.oid AND starts_with(tgname, '{trigger}_'))) AS f\n"
+    "              FROM pg_trigger WHERE tgrelid = c.oid AND starts_with(tgname, '{trigger}_'))) "
+    "AS f\n"
     "      FROM pg_class AS c WHERE c.oid = {from_oid}::oid) AS x";
 
 bool capture_source_fingerprint(struct session *session, const struct flow *flow, bool storage,
@@ -392,7 +431,8 @@ bool capture_source_fingerprint(struct session *session, const struct flow *flow
     if (!flow_query(flow, session, &rows, FINGERPRINT, NO_PARAMS, error))
         return false;
     text_clear(fingerprint);
-    text_append(fingerprint, rows_count(&rows) == 1 ? rows_text(&rows, 0, storage ? 1 : 0) : "no such table");
+    text_append(fingerprint,
+                rows_count(&rows) == 1 ? rows_text(&rows, 0, storage ? 1 : 0) : "no such table");
     return true;
 }
 
@@ -402,12 +442,13 @@ bool capture_keep_fingerprint(struct run *run, const struct flow *flow, struct e
 
     if (!flow_query(flow, run->session, &rows, FINGERPRINT, NO_PARAMS, error))
         return false;
-    return session_execute(run->session,
-                           "UPDATE pghaul.job\n"
-                           "   SET facts = facts || jsonb_build_object($2 || '_fingerprint', ARRAY[$3, $4])\n"
-                           " WHERE id = $1::bigint",
-                           PARAMS(NUMBER(flow->job), flow->fact, rows_text(&rows, 0, 0), rows_text(&rows, 0, 1)),
-                           NULL, error);
+    return session_execute(
+        run->session,
+        "UPDATE pghaul.job\n"
+        "   SET facts = facts || jsonb_build_object($2 || '_fingerprint', ARRAY[$3, $4])\n"
+        " WHERE id = $1::bigint",
+        PARAMS(NUMBER(flow->job), flow->fact, rows_text(&rows, 0, 0), rows_text(&rows, 0, 1)), NULL,
+        error);
 }
 
 bool capture_expected_fingerprint(struct session *session, const struct flow *flow, bool storage,
@@ -416,7 +457,8 @@ bool capture_expected_fingerprint(struct session *session, const struct flow *fl
     ROWS_AUTO rows = {0};
 
     if (!session_query(session, &rows,
-                       "SELECT facts -> ($2 || '_fingerprint') ->> $3::int FROM pghaul.job WHERE id = $1::bigint",
+                       "SELECT facts -> ($2 || '_fingerprint') ->> $3::int FROM pghaul.job WHERE "
+                       "id = $1::bigint",
                        PARAMS(NUMBER(flow->job), flow->fact, storage ? "1" : "0"), error))
         return false;
     text_clear(fingerprint);
@@ -424,7 +466,8 @@ bool capture_expected_fingerprint(struct session *session, const struct flow *fl
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------- leaving */
+/* -------------------------------------------------------------------------------------------------------
+ * leaving */
 
 void capture_detach_sql(const struct flow *flow, const char *from_qualified, struct text *sql)
 {
@@ -432,7 +475,8 @@ void capture_detach_sql(const struct flow *flow, const char *from_qualified, str
 
     for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++)
         flow_expand_with(flow, sql, "DROP TRIGGER IF EXISTS {trigger}_{operation} ON {table};\n",
-                         SQL_NAMES({"operation", sql_fragment(NAMES[i])}, {"table", sql_fragment(from_qualified)}));
+                         SQL_NAMES({"operation", sql_fragment(NAMES[i])},
+                                   {"table", sql_fragment(from_qualified)}));
 }
 
 void capture_drop_sql(const struct flow *flow, struct text *sql)

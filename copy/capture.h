@@ -1,31 +1,35 @@
 /*
- * Capture: triggers on a flow's `from` table that keep the invariant of flow.h while the application writes.
+ * Capture: triggers on a flow's `from` table that keep the invariant of flow.h while the
+ * application writes.
  *
- * Four triggers (insert, update, delete, truncate; AFTER, per statement with transition tables, ENABLE ALWAYS) call four
- * functions in schema pghaul. What they do is the functions' mode, changed by CREATE OR REPLACE FUNCTION, which takes no
- * lock on the table:
+ * Four triggers (insert, update, delete, truncate; AFTER, per statement with transition tables,
+ * ENABLE ALWAYS) call four functions in schema pghaul. What they do is the functions' mode, changed
+ * by CREATE OR REPLACE FUNCTION, which takes no lock on the table:
  *
  *     CAPTURE_IDLE   nothing: the triggers of the backward flow before the swap
  *     CAPTURE_LOG    the OLD and NEW keys of the statement go to the change log
- *     CAPTURE_DUAL   `to` is made equal at once; whenever that is not certain, the keys go to the change log
+ *     CAPTURE_DUAL   `to` is made equal at once; whenever that is not certain, the keys go to the
+ * change log
  *
- * The change log is two tables, a and b, that take turns: the functions write one side, replay drains the other. A third,
- * `mark`, gets a row from TRUNCATE: it stands for every key. So does a side that outgrew its budget: the functions then
- * log no more, and the size itself is the marker (no row is read for it, so that SERIALIZABLE transactions meet nothing
- * new).
+ * The change log is two tables, a and b, that take turns: the functions write one side, replay
+ * drains the other. A third, `mark`, gets a row from TRUNCATE: it stands for every key. So does a
+ * side that outgrew its budget: the functions then log no more, and the size itself is the marker
+ * (no row is read for it, so that SERIALIZABLE transactions meet nothing new).
  *
- * Why a change cannot be lost: the keys are written by the transaction that makes the change, before it commits, by a
- * plain INSERT that nothing can hide (no snapshot, no setting, no order of triggers matters, F02, F18, F35); both OLD and
- * NEW keys are logged; keys are only ever taken out of the log by replay, in the transaction that makes `to` equal.
- * Why dual-write may leave the log out: in one READ COMMITTED statement it takes every key of the statement, old and new
- * alike; what `from` has *now* is upserted with all its columns, the key's too (2 and 2.00 are equal and not the same,
- * F04); what it has not is deleted and counted. When the count falls short (the row is not in `to` yet, or another
- * transaction's is in the way), the keys are logged. When the transaction is not READ COMMITTED (an old snapshot hides
- * rows of `to`), or anything raises, the keys are logged. A lock_timeout of 20 ms holds only inside the block, and is
- * restored before the log is written (F06, F08, F11, F30).
+ * Why a change cannot be lost: the keys are written by the transaction that makes the change,
+ * before it commits, by a plain INSERT that nothing can hide (no snapshot, no setting, no order of
+ * triggers matters, F02, F18, F35); both OLD and NEW keys are logged; keys are only ever taken out
+ * of the log by replay, in the transaction that makes `to` equal. Why dual-write may leave the log
+ * out: in one READ COMMITTED statement it takes every key of the statement, old and new alike; what
+ * `from` has *now* is upserted with all its columns, the key's too (2 and 2.00 are equal and not
+ * the same, F04); what it has not is deleted and counted. When the count falls short (the row is
+ * not in `to` yet, or another transaction's is in the way), the keys are logged. When the
+ * transaction is not READ COMMITTED (an old snapshot hides rows of `to`), or anything raises, the
+ * keys are logged. A lock_timeout of 20 ms holds only inside the block, and is restored before the
+ * log is written (F06, F08, F11, F30).
  *
- * Which function body a statement runs is decided when its trigger fires (F22); either body keeps the invariant, so a
- * switch needs no barrier.
+ * Which function body a statement runs is decided when its trigger fires (F22); either body keeps
+ * the invariant, so a switch needs no barrier.
  */
 #ifndef PGHAUL_COPY_CAPTURE_H
 #define PGHAUL_COPY_CAPTURE_H
@@ -40,12 +44,13 @@ struct capture_state {
     char side; /* 'a' or 'b': which log the functions write */
 };
 
-/* Creates log tables and functions (in `mode`, side a), private to their owner. In the open transaction. */
+/* Creates log tables and functions (in `mode`, side a), private to their owner. In the open
+ * transaction. */
 bool capture_create(struct run *run, const struct flow *flow, enum capture_mode mode,
                     struct error *error) MUST_CHECK;
 /*
- * Creates the triggers on `from`. In the open transaction, which holds SHARE ROW EXCLUSIVE on it: no writer is open, so
- * whatever is written later is captured.
+ * Creates the triggers on `from`. In the open transaction, which holds SHARE ROW EXCLUSIVE on it:
+ * no writer is open, so whatever is written later is captured.
  */
 bool capture_attach(struct run *run, const struct flow *flow, struct error *error) MUST_CHECK;
 /* The same where `from` is not yet called what the flow calls it: the shadow, before the swap. */
@@ -58,7 +63,8 @@ bool capture_attached(struct session *session, const struct flow *flow, bool *at
 bool capture_any_trigger(struct session *session, const struct flow *flow, bool *found,
                          struct error *error) MUST_CHECK;
 
-/* Replaces the functions' bodies and records it in the job's facts, in the open transaction if any. */
+/* Replaces the functions' bodies and records it in the job's facts, in the open transaction if any.
+ */
 bool capture_set(struct run *run, const struct flow *flow, struct capture_state state,
                  struct error *error) MUST_CHECK;
 /* Changes the mode, not the side; nothing when it is that already. */
@@ -67,9 +73,10 @@ bool capture_set_mode(struct run *run, const struct flow *flow, enum capture_mod
 bool capture_get(struct session *session, const struct flow *flow, struct capture_state *state,
                  struct error *error) MUST_CHECK;
 
-/* Is there a marker: a TRUNCATE, or a log over its budget? Then keys say nothing and the copy must begin anew. */
-bool capture_marked(struct session *session, const struct flow *flow, const struct run *run, bool *marked,
-                    struct error *error) MUST_CHECK;
+/* Is there a marker: a TRUNCATE, or a log over its budget? Then keys say nothing and the copy must
+ * begin anew. */
+bool capture_marked(struct session *session, const struct flow *flow, const struct run *run,
+                    bool *marked, struct error *error) MUST_CHECK;
 /* As above, but as ERROR_AGAIN with the reason. */
 bool capture_check_unmarked(struct session *session, const struct flow *flow, const struct run *run,
                             struct error *error) MUST_CHECK;
@@ -83,27 +90,32 @@ struct capture_size {
 bool capture_size(struct session *session, const struct flow *flow, struct capture_size *size,
                   struct error *error) MUST_CHECK;
 /* Rows of the log, exactly: reads it. */
-bool capture_count(struct session *session, const struct flow *flow, int64_t *keys, struct error *error) MUST_CHECK;
+bool capture_count(struct session *session, const struct flow *flow, int64_t *keys,
+                   struct error *error) MUST_CHECK;
 
 /*
- * Empties log, markers and stuck keys. Only in a transaction that holds a lock on `from` that waits out its writers
- * (SHARE ROW EXCLUSIVE): a log emptied beside a writer loses keys.
+ * Empties log, markers and stuck keys. Only in a transaction that holds a lock on `from` that waits
+ * out its writers (SHARE ROW EXCLUSIVE): a log emptied beside a writer loses keys.
  */
 bool capture_reset(struct run *run, const struct flow *flow, struct error *error) MUST_CHECK;
 
 /*
- * A fingerprint of `from` and the triggers on it: columns, and oid, state and xmin of each trigger (one that was disabled
- * and enabled again has the same state and left a hole in the log, F12); with `storage` also the relfilenode, which
- * matters while blocks are walked. Taken after a lock on `from`, it says that nothing has changed and nothing can.
+ * A fingerprint of `from` and the triggers on it: columns, and oid, state and xmin of each trigger
+ * (one that was disabled and enabled again has the same state and left a hole in the log, F12);
+ * with `storage` also the relfilenode, which matters while blocks are walked. Taken after a lock on
+ * `from`, it says that nothing has changed and nothing can.
  */
 bool capture_source_fingerprint(struct session *session, const struct flow *flow, bool storage,
                                 struct text *fingerprint, struct error *error) MUST_CHECK;
-/* Remembers it in the job's facts (in the transaction that made the triggers), and reads it back. */
-bool capture_keep_fingerprint(struct run *run, const struct flow *flow, struct error *error) MUST_CHECK;
+/* Remembers it in the job's facts (in the transaction that made the triggers), and reads it back.
+ */
+bool capture_keep_fingerprint(struct run *run, const struct flow *flow,
+                              struct error *error) MUST_CHECK;
 bool capture_expected_fingerprint(struct session *session, const struct flow *flow, bool storage,
                                   struct text *fingerprint, struct error *error) MUST_CHECK;
 
-/* SQL that removes triggers from `from` (qualified name given: names change at the swap), or log tables and functions. */
+/* SQL that removes triggers from `from` (qualified name given: names change at the swap), or log
+ * tables and functions. */
 void capture_detach_sql(const struct flow *flow, const char *from_qualified, struct text *sql);
 void capture_drop_sql(const struct flow *flow, struct text *sql);
 

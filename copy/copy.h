@@ -1,6 +1,7 @@
 /*
- * What the moves of a shadow copy share in one process: the plan, the flows made of it, and where the tables are. Kept in
- * run->kind_state, made from the job's row by copy_load(), so that every process has the same.
+ * What the moves of a shadow copy share in one process: the plan, the flows made of it, and where
+ * the tables are. Kept in run->kind_state, made from the job's row by copy_load(), so that every
+ * process has the same.
  */
 #ifndef PGHAUL_COPY_COPY_H
 #define PGHAUL_COPY_COPY_H

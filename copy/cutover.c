@@ -21,8 +21,8 @@ struct swap {
     const struct flow *flow;
     bool forward;
     bool accept_loss;
-    const char *away;     /* name in schema pghaul of the one that leaves */
-    const char *arriving; /* name in schema pghaul of the one that arrives */
+    const char *away;              /* name in schema pghaul of the one that leaves */
+    const char *arriving;          /* name in schema pghaul of the one that arrives */
     const char *leaving_qualified; /* after the swap */
     uint32_t leaving_oid;
     uint32_t arriving_oid;
@@ -33,7 +33,8 @@ struct swap {
     int64_t keys;
 };
 
-/* ------------------------------------------------------------------------------------------------ the exchange's SQL */
+/* ------------------------------------------------------------------------------------------------
+ * the exchange's SQL */
 
 static void rename_index(struct text *sql, const char *schema, const char *from, const char *to)
 {
@@ -42,7 +43,8 @@ static void rename_index(struct text *sql, const char *schema, const char *from,
                    SQL_NAMES({"from", sql_table(schema, from)}, {"to", sql_ident(to)}));
 }
 
-/* Index names of the old table (source) or of the new one, away from home or back. `schema`: where they are now. */
+/* Index names of the old table (source) or of the new one, away from home or back. `schema`: where
+ * they are now. */
 static void rename_indexes(const struct swap *swap, bool of_source, bool to_home, struct text *sql)
 {
     const struct plan *plan = &swap->copy->plan;
@@ -67,15 +69,18 @@ static void exchange_tables(const struct swap *swap, struct text *sql)
                "ALTER TABLE {home_away} SET SCHEMA pghaul;\n"
                "ALTER TABLE {arriving} SET SCHEMA {schema};\n"
                "ALTER TABLE {home_arriving} RENAME TO {table};\n",
-               SQL_NAMES({"home", sql_table(plan->schema, plan->table)}, {"away", sql_ident(swap->away)},
+               SQL_NAMES({"home", sql_table(plan->schema, plan->table)},
+                         {"away", sql_ident(swap->away)},
                          {"home_away", sql_table(plan->schema, swap->away)},
-                         {"arriving", sql_table("pghaul", swap->arriving)}, {"schema", sql_ident(plan->schema)},
+                         {"arriving", sql_table("pghaul", swap->arriving)},
+                         {"schema", sql_ident(plan->schema)},
                          {"home_arriving", sql_table(plan->schema, swap->arriving)},
                          {"table", sql_ident(plan->table)}));
     rename_indexes(swap, !swap->forward, true, sql);
 }
 
-/* What could not be on the shadow while it was one: deferrable and NOT VALID constraints. Neither reads the table. */
+/* What could not be on the shadow while it was one: deferrable and NOT VALID constraints. Neither
+ * reads the table. */
 static void add_owed_constraints(const struct swap *swap, struct text *sql)
 {
     const struct plan *plan = &swap->copy->plan;
@@ -84,12 +89,15 @@ static void add_owed_constraints(const struct swap *swap, struct text *sql)
     for (int i = 0; i < plan->index_count; i++)
         if (plan->indexes[i].constraint != NULL && plan->indexes[i].deferrable)
             sql_expand(sql,
-                       "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {name} DEFERRABLE{deferred};\n",
+                       "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {name} "
+                       "DEFERRABLE{deferred};\n",
                        SQL_NAMES({"table", table}, {"name", sql_ident(plan->indexes[i].constraint)},
-                                 {"kind", sql_fragment(plan->indexes[i].constraint_type == 'p' ? "PRIMARY KEY"
-                                                                                               : "UNIQUE")},
-                                 {"deferred", sql_fragment(plan->indexes[i].initially_deferred ? " INITIALLY DEFERRED"
-                                                                                               : "")}));
+                                 {"kind", sql_fragment(plan->indexes[i].constraint_type == 'p'
+                                                           ? "PRIMARY KEY"
+                                                           : "UNIQUE")},
+                                 {"deferred", sql_fragment(plan->indexes[i].initially_deferred
+                                                               ? " INITIALLY DEFERRED"
+                                                               : "")}));
     for (int i = 0; i < plan->check_count; i++)
         sql_expand(sql, "ALTER TABLE {table} ADD CONSTRAINT {name} {definition};\n",
                    SQL_NAMES({"table", table}, {"name", sql_ident(plan->checks[i].name)},
@@ -100,7 +108,8 @@ static bool exchange_sequences(const struct swap *swap, struct text *sql, struct
 {
     const struct plan *plan = &swap->copy->plan;
     struct arena arena = {0};
-    struct sequence_pair *pairs = arena_alloc(&arena, sizeof(*pairs) * (size_t)(plan->column_count + 1));
+    struct sequence_pair *pairs =
+        arena_alloc(&arena, sizeof(*pairs) * (size_t)(plan->column_count + 1));
     struct sequence_names names = {"pghaul", swap->away, plan->schema, plan->table};
     struct sequence_plan *sequences;
     int count = 0;
@@ -114,8 +123,8 @@ static bool exchange_sequences(const struct swap *swap, struct text *sql, struct
         else if (!swap->forward && column->target != NULL)
             pairs[count++] = (struct sequence_pair){column->target, column->source};
     }
-    ok = sequence_plan(swap->run->session, swap->leaving_oid, swap->arriving_oid, pairs, count, &arena, &sequences,
-                       error);
+    ok = sequence_plan(swap->run->session, swap->leaving_oid, swap->arriving_oid, pairs, count,
+                       &arena, &sequences, error);
     if (ok)
         sequence_swap_sql(sequences, &names, sql);
     arena_deinit(&arena);
@@ -129,7 +138,8 @@ static bool make_sql(struct swap *swap, struct error *error)
     struct text *sql = &swap->sql;
 
     text_clear(sql);
-    if (!attached_statistics_sql(swap->run->session, swap->leaving_oid, swap->arriving_oid, sql, error))
+    if (!attached_statistics_sql(swap->run->session, swap->leaving_oid, swap->arriving_oid, sql,
+                                 error))
         return false;
     exchange_tables(swap, sql);
     if (swap->forward) {
@@ -144,7 +154,8 @@ static bool make_sql(struct swap *swap, struct error *error)
     return true;
 }
 
-/* ----------------------------------------------------------------------------------------------------- before it */
+/* -----------------------------------------------------------------------------------------------------
+ * before it */
 
 /* Passes until the log is empty, or as empty as it gets beside the load. */
 static bool drain(struct swap *swap, struct error *error)
@@ -173,14 +184,18 @@ static bool check_stuck(struct swap *swap, struct error *error)
     if (size.stuck_keys == 0 || swap->accept_loss)
         return true;
     if (swap->forward) {
-        error_set(error, ERROR_DIFFERS, "%" PRId64 " rows cannot go into the new table", size.stuck_keys);
+        error_set(error, ERROR_DIFFERS, "%" PRId64 " rows cannot go into the new table",
+                  size.stuck_keys);
         return error_hint(error, "pghaul verify %s names one; their keys are in pghaul.%s_stuck",
                           swap->run->job.name, swap->flow->label);
     }
-    error_set(error, ERROR_NEEDS_PERSON, "%" PRId64 " rows cannot go back into the old table", size.stuck_keys);
-    return error_hint(error, "their keys are in pghaul.%s_stuck; change those rows, or leave them behind with "
-                             "--accept-loss",
-                      swap->flow->label);
+    error_set(error, ERROR_NEEDS_PERSON, "%" PRId64 " rows cannot go back into the old table",
+              size.stuck_keys);
+    return error_hint(
+        error,
+        "their keys are in pghaul.%s_stuck; change those rows, or leave them behind with "
+        "--accept-loss",
+        swap->flow->label);
 }
 
 static bool prepare(struct swap *swap, struct error *error)
@@ -191,13 +206,15 @@ static bool prepare(struct swap *swap, struct error *error)
     return lock_check_settings(swap->run->session, &swap->run->job.settings, error) &&
            replay_catch_up(swap->run, swap->flow, &caught_up, error) && check_stuck(swap, error) &&
            (!swap->flow->dual_possible ||
-            capture_set_mode(swap->run, swap->flow, CAPTURE_DUAL, error)) && drain(swap, error) && lock_wait_old_snapshots(swap->run, error) &&
-           drain(swap, error) && replay_prepare(swap->run->session, swap->flow, error) && make_sql(swap, error) &&
+            capture_set_mode(swap->run, swap->flow, CAPTURE_DUAL, error)) &&
+           drain(swap, error) && lock_wait_old_snapshots(swap->run, error) && drain(swap, error) &&
+           replay_prepare(swap->run->session, swap->flow, error) && make_sql(swap, error) &&
            /* once before the lock, so that under it the catalogue is in the session's caches */
            attached_fingerprint(swap->run->session, swap->leaving_oid, warm, error);
 }
 
-/* ------------------------------------------------------------------------------------------------------ under the lock */
+/* ------------------------------------------------------------------------------------------------------
+ * under the lock */
 
 static int64_t left_ms(const struct swap *swap, int64_t start_us)
 {
@@ -206,7 +223,8 @@ static int64_t left_ms(const struct swap *swap, int64_t start_us)
     return left > 1 ? left : 1;
 }
 
-/* One deadline for all locks together. `from` is the one that others want; whoever has it is alone with the rest. */
+/* One deadline for all locks together. `from` is the one that others want; whoever has it is alone
+ * with the rest. */
 static bool take_locks(struct swap *swap, struct error *error)
 {
     int64_t start_us = clock_us();
@@ -221,7 +239,8 @@ static bool take_locks(struct swap *swap, struct error *error)
         return false;
     for (size_t i = 0; i < sizeof(LOCKS) / sizeof(LOCKS[0]); i++) {
         text_clear(&sql);
-        text_appendf(&sql, "SET LOCAL lock_timeout = %" PRId64 "; %s", left_ms(swap, start_us), LOCKS[i]);
+        text_appendf(&sql, "SET LOCAL lock_timeout = %" PRId64 "; %s", left_ms(swap, start_us),
+                     LOCKS[i]);
         if (!flow_run(swap->flow, swap->run->session, text_string(&sql), error))
             return false;
         if (i == 0) {
@@ -230,12 +249,14 @@ static bool take_locks(struct swap *swap, struct error *error)
         }
     }
     text_clear(&sql);
-    text_appendf(&sql, "SET LOCAL statement_timeout = %" PRId64, swap->run->job.settings.cutover_hold_ms);
+    text_appendf(&sql, "SET LOCAL statement_timeout = %" PRId64,
+                 swap->run->job.settings.cutover_hold_ms);
     return session_run_text(swap->run->session, &sql, error) &&
            replay_lease_all(swap->run->session, swap->flow, error);
 }
 
-/* The definition that the swap was planned for: of the source at the start, of the new table right after the cut-over. */
+/* The definition that the swap was planned for: of the source at the start, of the new table right
+ * after the cut-over. */
 static bool agreed_definition(struct swap *swap, struct text *agreed, struct error *error)
 {
     ROWS_AUTO rows = {0};
@@ -244,9 +265,10 @@ static bool agreed_definition(struct swap *swap, struct text *agreed, struct err
         text_append(agreed, swap->copy->plan.attached_fingerprint);
         return true;
     }
-    if (!session_query(swap->run->session, &rows,
-                       "SELECT coalesce(facts ->> 'new_definition', '') FROM pghaul.job WHERE id = $1::bigint",
-                       PARAMS(NUMBER(swap->run->job.id)), error))
+    if (!session_query(
+            swap->run->session, &rows,
+            "SELECT coalesce(facts ->> 'new_definition', '') FROM pghaul.job WHERE id = $1::bigint",
+            PARAMS(NUMBER(swap->run->job.id)), error))
         return false;
     text_append(agreed, rows_text(&rows, 0, 0));
     return true;
@@ -265,7 +287,8 @@ static bool look_again(struct swap *swap, struct error *error)
         !capture_source_fingerprint(session, swap->flow, false, &found, error))
         return false;
     if (strcmp(text_string(&expected), text_string(&found)) != 0) {
-        error_set(error, ERROR_REFUSED, "the table, or pghaul's triggers on it, were changed under the job");
+        error_set(error, ERROR_REFUSED,
+                  "the table, or pghaul's triggers on it, were changed under the job");
         error_detail(error, "expected %s; found %s", text_string(&expected), text_string(&found));
         return error_hint(error, "changes may have been missed: abort the job and start again");
     }
@@ -276,10 +299,12 @@ static bool look_again(struct swap *swap, struct error *error)
         return true;
     error_set(error, ERROR_DIFFERS, "the table's definition was changed since the %s",
               swap->forward ? "job began" : "cut-over");
-    error_detail(error, "grants, policies, comments, indexes, constraints or what depends on it are not what they were, "
+    error_detail(error, "grants, policies, comments, indexes, constraints or what depends on it "
+                        "are not what they were, "
                         "and would be lost by the swap");
-    return error_hint(error, swap->forward ? "abort the job and start again"
-                                           : "undo that change, or accept its loss with --accept-loss");
+    return error_hint(error, swap->forward
+                                 ? "abort the job and start again"
+                                 : "undo that change, or accept its loss with --accept-loss");
 }
 
 static bool replay_rest(struct swap *swap, struct error *error)
@@ -302,16 +327,19 @@ static bool arm_way_back(struct swap *swap, struct error *error)
 
     if (!swap->forward || swap->copy->plan.no_rollback)
         return true;
-    return capture_set(swap->run, &swap->copy->backward, (struct capture_state){CAPTURE_LOG, 'a'}, error) &&
+    return capture_set(swap->run, &swap->copy->backward, (struct capture_state){CAPTURE_LOG, 'a'},
+                       error) &&
            capture_keep_fingerprint(swap->run, &swap->copy->backward, error) &&
            attached_fingerprint(swap->run->session, swap->arriving_oid, definition, error) &&
            session_execute(swap->run->session,
-                           "UPDATE pghaul.job SET facts = facts || jsonb_build_object('new_definition', $2::text)\n"
+                           "UPDATE pghaul.job SET facts = facts || "
+                           "jsonb_build_object('new_definition', $2::text)\n"
                            " WHERE id = $1::bigint",
                            PARAMS(NUMBER(swap->run->job.id), definition), NULL, error);
 }
 
-/* State, phase and report, in the swap's own transaction: whoever reads them knows that it happened. */
+/* State, phase and report, in the swap's own transaction: whoever reads them knows that it
+ * happened. */
 static bool record(struct swap *swap, struct error *error)
 {
     struct session *session = swap->run->session;
@@ -319,23 +347,30 @@ static bool record(struct swap *swap, struct error *error)
     TEXT_AUTO old = {0};
 
     snprintf(fact, sizeof(fact),
-             "{\"waited_ms\": %" PRId64 ", \"held_ms\": %" PRId64 ", \"attempts\": %d, \"keys\": %" PRId64 "}",
-             swap->waited_us / 1000, (clock_us() - swap->locked_us) / 1000, swap->attempts, swap->keys);
-    if (!job_set_fact(session, &swap->run->job, swap->forward ? "cutover" : "rollback", fact, error))
+             "{\"waited_ms\": %" PRId64 ", \"held_ms\": %" PRId64
+             ", \"attempts\": %d, \"keys\": %" PRId64 "}",
+             swap->waited_us / 1000, (clock_us() - swap->locked_us) / 1000, swap->attempts,
+             swap->keys);
+    if (!job_set_fact(session, &swap->run->job, swap->forward ? "cutover" : "rollback", fact,
+                      error))
         return false;
     text_appendf(&old, "\"pghaul.%s\"", swap->copy->names.old);
     if (swap->forward &&
         (!job_set_fact(session, &swap->run->job, "old_table", text_string(&old), error) ||
-         !session_execute(session,
-                          "UPDATE pghaul.phase SET state = 'done', started_at = coalesce(started_at, clock_timestamp()),\n"
-                          "       seconds = CASE name WHEN 'cutover' THEN $2::double precision ELSE seconds END\n"
-                          " WHERE job = $1::bigint AND name IN ('ready', 'cutover')",
-                          PARAMS(NUMBER(swap->run->job.id), NUMBER((clock_us() - swap->locked_us) / 1000000)), NULL,
-                          error) ||
+         !session_execute(
+             session,
+             "UPDATE pghaul.phase SET state = 'done', started_at = coalesce(started_at, "
+             "clock_timestamp()),\n"
+             "       seconds = CASE name WHEN 'cutover' THEN $2::double precision ELSE seconds "
+             "END\n"
+             " WHERE job = $1::bigint AND name IN ('ready', 'cutover')",
+             PARAMS(NUMBER(swap->run->job.id), NUMBER((clock_us() - swap->locked_us) / 1000000)),
+             NULL, error) ||
          !session_execute(session, "UPDATE pghaul.job SET phase = 'finish' WHERE id = $1::bigint",
                           PARAMS(NUMBER(swap->run->job.id)), NULL, error)))
         return false;
-    return job_set_state(session, &swap->run->job, swap->forward ? "cut_over" : "rolled_back", NULL, error);
+    return job_set_state(session, &swap->run->job, swap->forward ? "cut_over" : "rolled_back", NULL,
+                         error);
 }
 
 static bool attempt(struct swap *swap, struct error *error)
@@ -345,12 +380,14 @@ static bool attempt(struct swap *swap, struct error *error)
            record(swap, error) && session_commit(swap->run->session, error);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the whole */
+/* ----------------------------------------------------------------------------------------------------------
+ * the whole */
 
 /* After a failure at or before COMMIT: did it happen? The job's row knows. */
 static bool happened(struct swap *swap, bool *yes, struct error *error)
 {
-    if (!run_reconnect(swap->run, error) || !job_refresh(swap->run->session, &swap->run->job, error))
+    if (!run_reconnect(swap->run, error) ||
+        !job_refresh(swap->run->session, &swap->run->job, error))
         return false;
     swap->run->connect.meaning = &swap->run->job.meaning;
     *yes = strcmp(swap->run->job.state, swap->forward ? "cut_over" : "rolled_back") == 0;
@@ -380,7 +417,8 @@ static bool give_up(struct swap *swap, const struct error *last, struct error *e
     struct error ignored = {0};
     struct error why = *last;
 
-    if (!lock_describe_blockers(swap->run->session, swap->flow->from_qualified, &blockers, &ignored))
+    if (!lock_describe_blockers(swap->run->session, swap->flow->from_qualified, &blockers,
+                                &ignored))
         text_clear(&blockers);
     error_set(error, ERROR_LOCK, "could not swap in %d tries: %s", swap->attempts, why.message);
     if (blockers.used > 0)
@@ -400,7 +438,8 @@ static bool try_until_done(struct swap *swap, struct error *error)
         if (!wait_for_blocker(swap, &blocked, error))
             return false;
         if (!blocked) {
-            if (!lock_first_rung(swap->run, swap->flow->from_qualified, error) && error->code != ERROR_LOCK)
+            if (!lock_first_rung(swap->run, swap->flow->from_qualified, error) &&
+                error->code != ERROR_LOCK)
                 return false;
             if (attempt(swap, error))
                 return true;
@@ -422,12 +461,14 @@ static bool try_until_done(struct swap *swap, struct error *error)
         }
         if (swap->attempts >= swap->run->job.settings.lock_tries)
             return give_up(swap, &last, error);
-        if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error) || !drain(swap, error))
+        if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error) ||
+            !drain(swap, error))
             return false;
     }
 }
 
-bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss, struct error *error)
+bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss,
+                  struct error *error)
 {
     struct copy *copy = copy_of(run);
     bool forward = direction == FLOW_FORWARD;

@@ -55,11 +55,13 @@ static struct side column_side(const struct flow *flow, const struct plan_column
 static struct side key_side(const struct flow *flow, const struct plan_key_column *key)
 {
     if (flow->direction == FLOW_FORWARD)
-        return (struct side){key->source, key->target, key->source_type, key->target_type, NULL, false};
+        return (struct side){key->source,      key->target, key->source_type,
+                             key->target_type, NULL,        false};
     return (struct side){key->target, key->source, key->target_type, key->source_type, NULL, false};
 }
 
-/* An expression over r that yields the value of the target column, as an assignment would take it. */
+/* An expression over r that yields the value of the target column, as an assignment would take it.
+ */
 static void append_value(struct text *out, const struct side *side)
 {
     if (side->map != NULL)
@@ -69,8 +71,8 @@ static void append_value(struct text *out, const struct side *side)
 }
 
 /*
- * Column lists. A target column gets a value when there is a source column or a map for it and it is not generated;
- * the others of `to` keep what they have (replay), or get their defaults (load).
+ * Column lists. A target column gets a value when there is a source column or a map for it and it
+ * is not generated; the others of `to` keep what they have (replay), or get their defaults (load).
  */
 static void add_columns(struct flow *flow, const struct plan *plan)
 {
@@ -118,7 +120,8 @@ static void add_columns(struct flow *flow, const struct plan *plan)
     add_fragment(flow, "and_w_kept", &w_kept);
 }
 
-/* Everything about the key. Operators are qualified: under search_path = pg_catalog, citext = citext would mean text. */
+/* Everything about the key. Operators are qualified: under search_path = pg_catalog, citext =
+ * citext would mean text. */
 static void add_key(struct flow *flow, const struct plan *plan)
 {
     TEXT_AUTO k = {0};            /* k1, k2 */
@@ -132,8 +135,8 @@ static void add_key(struct flow *flow, const struct plan *plan)
     TEXT_AUTO key_columns = {0}; /* "id", "b"          of to: ON CONFLICT */
     TEXT_AUTO s_key = {0};       /* s."id", s."b" */
     TEXT_AUTO r_is_k = {0}, s_is_k = {0}, l_is_k = {0}, r_is_s = {0}, b_is_k = {0}, w_is_k = {0};
-    TEXT_AUTO key_of_pair = {0};  /* coalesce(r."id", s."id"::from_type) AS k1, ... */
-    TEXT_AUTO k_text = {0};       /* concat_ws(', ', k.k1, ...) */
+    TEXT_AUTO key_of_pair = {0}; /* coalesce(r."id", s."id"::from_type) AS k1, ... */
+    TEXT_AUTO k_text = {0};      /* concat_ws(', ', k.k1, ...) */
     TEXT_AUTO k_is_logged = {0};
     TEXT_AUTO bucket_is = {0};
     TEXT_AUTO not_kept = {0};
@@ -142,16 +145,19 @@ static void add_key(struct flow *flow, const struct plan *plan)
         struct side side = key_side(flow, &plan->key[i]);
         const char *from_equal =
             flow->direction == FLOW_FORWARD ? plan->key[i].source_equal : plan->key[i].target_equal;
-        const char *to_equal = flow->direction == FLOW_FORWARD ? plan->key[i].target_equal : plan->key[i].source_equal;
+        const char *to_equal =
+            flow->direction == FLOW_FORWARD ? plan->key[i].target_equal : plan->key[i].source_equal;
         const struct sql_name *names = SQL_NAMES(
-            {"k", sql_fragment(arena_format(&flow->arena, "k%d", i + 1))}, {"from", sql_ident(side.from)},
-            {"to", sql_ident(side.to)}, {"from_type", sql_fragment(side.from_type)},
-            {"to_type", sql_fragment(side.to_type)}, {"from_equal", sql_fragment(from_equal)},
-            {"to_equal", sql_fragment(to_equal)},
-            {"collate", sql_fragment(plan->key[i].collation == NULL
-                                         ? ""
-                                         : arena_format(&flow->arena, " COLLATE %s", plan->key[i].collation))},
-            {"and", sql_fragment(i > 0 ? " AND " : "")}, {"comma", sql_fragment(i > 0 ? ", " : "")});
+            {"k", sql_fragment(arena_format(&flow->arena, "k%d", i + 1))},
+            {"from", sql_ident(side.from)}, {"to", sql_ident(side.to)},
+            {"from_type", sql_fragment(side.from_type)}, {"to_type", sql_fragment(side.to_type)},
+            {"from_equal", sql_fragment(from_equal)}, {"to_equal", sql_fragment(to_equal)},
+            {"collate",
+             sql_fragment(plan->key[i].collation == NULL
+                              ? ""
+                              : arena_format(&flow->arena, " COLLATE %s", plan->key[i].collation))},
+            {"and", sql_fragment(i > 0 ? " AND " : "")},
+            {"comma", sql_fragment(i > 0 ? ", " : "")});
 
         sql_expand(&k, "{comma}{k}", names);
         sql_expand(&k_definition, "{comma}{k} {from_type}{collate}", names);
@@ -168,29 +174,38 @@ static void add_key(struct flow *flow, const struct plan *plan)
         sql_expand(&l_is_k, "{and}l.{k} {from_equal} k.{k}", names);
         sql_expand(&b_is_k, "{and}b.{k} {from_equal} k.{k}", names);
         sql_expand(&w_is_k, "{and}w.{k} {from_equal} k.{k}", names);
-        /* Where types differ, the server finds the operator: int4 = int8 keeps both sides in index order. */
-        sql_expand(&r_is_s, strcmp(side.from_type, side.to_type) == 0 ? "{and}r.{from} {from_equal} s.{to}"
-                                                                      : "{and}r.{from} OPERATOR(pg_catalog.=) s.{to}",
+        /* Where types differ, the server finds the operator: int4 = int8 keeps both sides in index
+         * order. */
+        sql_expand(&r_is_s,
+                   strcmp(side.from_type, side.to_type) == 0
+                       ? "{and}r.{from} {from_equal} s.{to}"
+                       : "{and}r.{from} OPERATOR(pg_catalog.=) s.{to}",
                    names);
         sql_expand(&key_of_pair, "{comma}coalesce(r.{from}, s.{to}::{from_type}) AS {k}", names);
         sql_expand(&k_text, i == 0 ? "concat_ws(', ', k.{k}" : ", k.{k}", names);
         if (i == 0) {
-            add(flow, "r_first", sql_fragment(arena_format(&flow->arena, "r.%s", quoted(flow, sql_ident(side.from)))));
-            add(flow, "s_first", sql_fragment(arena_format(&flow->arena, "s.%s", quoted(flow, sql_ident(side.to)))));
+            add(flow, "r_first",
+                sql_fragment(
+                    arena_format(&flow->arena, "r.%s", quoted(flow, sql_ident(side.from)))));
+            add(flow, "s_first",
+                sql_fragment(arena_format(&flow->arena, "s.%s", quoted(flow, sql_ident(side.to)))));
         }
     }
     if (flow->keeps)
-        text_appendf(&not_kept, "\n       AND NOT EXISTS (SELECT FROM pg_temp.kept_%s AS w WHERE %s)", flow->label,
-                     text_string(&w_is_k));
+        text_appendf(&not_kept,
+                     "\n       AND NOT EXISTS (SELECT FROM pg_temp.kept_%s AS w WHERE %s)",
+                     flow->label, text_string(&w_is_k));
     if (flow->hashable)
         text_appendf(&bucket_is,
-                     "(hash_record_extended(ROW(%s), 0) & 2147483647) %% $3::bigint = (($1::text[])[1])::bigint",
+                     "(hash_record_extended(ROW(%s), 0) & 2147483647) %% $3::bigint = "
+                     "(($1::text[])[1])::bigint",
                      text_string(&l_k));
     else
         text_append(&bucket_is, "$3::bigint > 0");
     text_append(&k_text, ")");
     text_appendf(&k_is_logged,
-                 "(EXISTS (SELECT FROM pghaul.%s_a AS b WHERE %s) OR EXISTS (SELECT FROM pghaul.%s_b AS b WHERE %s)\n"
+                 "(EXISTS (SELECT FROM pghaul.%s_a AS b WHERE %s) OR EXISTS (SELECT FROM "
+                 "pghaul.%s_b AS b WHERE %s)\n"
                  "     OR EXISTS (SELECT FROM pghaul.%s_stuck AS b WHERE %s))",
                  flow->label, text_string(&b_is_k), flow->label, text_string(&b_is_k), flow->label,
                  text_string(&b_is_k));
@@ -236,8 +251,9 @@ static void add_relations(struct flow *flow, const struct plan *plan, const stru
     add_table(flow, "stuck", arena_format(&flow->arena, "%s_stuck", flow->label));
     add_table(flow, "check", arena_format(&flow->arena, "%s_check", flow->label));
     add_table(flow, "purge", arena_format(&flow->arena, "%s_purge", flow->label));
-    add(flow, "trigger", sql_fragment(arena_format(&flow->arena, "pghaul_%" PRId64 "%s", job->id,
-                                                   forward ? "" : "_back")));
+    add(flow, "trigger",
+        sql_fragment(
+            arena_format(&flow->arena, "pghaul_%" PRId64 "%s", job->id, forward ? "" : "_back")));
     add(flow, "batch_name", sql_fragment(arena_format(&flow->arena, "batch_%s", flow->label)));
     add(flow, "held_name", sql_fragment(arena_format(&flow->arena, "held_%s", flow->label)));
     add(flow, "fresh_name", sql_fragment(arena_format(&flow->arena, "fresh_%s", flow->label)));
@@ -248,8 +264,8 @@ static void add_relations(struct flow *flow, const struct plan *plan, const stru
     add(flow, "kept", sql_fragment(arena_format(&flow->arena, "pg_temp.kept_%s", flow->label)));
 }
 
-void flow_init(struct flow *flow, const struct plan *plan, const struct job *job, enum flow_direction direction,
-               uint32_t from_oid)
+void flow_init(struct flow *flow, const struct plan *plan, const struct job *job,
+               enum flow_direction direction, uint32_t from_oid)
 {
     *flow = (struct flow){
         .direction = direction,
@@ -275,7 +291,8 @@ void flow_expand(const struct flow *flow, struct text *out, const char *template
     sql_expand(out, template, flow->names);
 }
 
-void flow_expand_with(const struct flow *flow, struct text *out, const char *template, const struct sql_name *more)
+void flow_expand_with(const struct flow *flow, struct text *out, const char *template,
+                      const struct sql_name *more)
 {
     enum { MORE_MAX = 16 };
     struct sql_name names[FLOW_NAMES_MAX + MORE_MAX + 1];
@@ -289,7 +306,8 @@ void flow_expand_with(const struct flow *flow, struct text *out, const char *tem
     sql_expand(out, template, names);
 }
 
-bool flow_run(const struct flow *flow, struct session *session, const char *template, struct error *error)
+bool flow_run(const struct flow *flow, struct session *session, const char *template,
+              struct error *error)
 {
     TEXT_AUTO sql = {0};
 
@@ -297,8 +315,8 @@ bool flow_run(const struct flow *flow, struct session *session, const char *temp
     return session_run_text(session, &sql, error);
 }
 
-bool flow_execute(const struct flow *flow, struct session *session, const char *template, struct params params,
-                  int64_t *affected, struct error *error)
+bool flow_execute(const struct flow *flow, struct session *session, const char *template,
+                  struct params params, int64_t *affected, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
@@ -309,13 +327,14 @@ bool flow_execute(const struct flow *flow, struct session *session, const char *
     return true;
 }
 
-bool flow_query(const struct flow *flow, struct session *session, struct rows *rows, const char *template,
-                struct params params, struct error *error)
+bool flow_query(const struct flow *flow, struct session *session, struct rows *rows,
+                const char *template, struct params params, struct error *error)
 {
     TEXT_AUTO sql = {0};
 
     flow_expand(flow, &sql, template);
     if (sql.overflow)
-        return error_set(error, ERROR_INTERNAL, "a statement is longer than %d bytes", TEXT_BYTES_MAX);
+        return error_set(error, ERROR_INTERNAL, "a statement is longer than %d bytes",
+                         TEXT_BYTES_MAX);
     return session_query(session, rows, text_string(&sql), params, error);
 }

@@ -10,7 +10,8 @@
 #include "engine/base/crew.h"
 #include "engine/pg/sqlstate.h"
 
-/* ---------------------------------------------------------------------------------------------------------- builds */
+/* ----------------------------------------------------------------------------------------------------------
+ * builds */
 
 struct builds {
     struct run *run;
@@ -20,16 +21,19 @@ struct builds {
     int workers;
 };
 
-/* Is it there already? An earlier try of this phase, perhaps of another process, may have built it. */
-static bool index_exists(struct session *session, const char *name, bool *exists, struct error *error)
+/* Is it there already? An earlier try of this phase, perhaps of another process, may have built it.
+ */
+static bool index_exists(struct session *session, const char *name, bool *exists,
+                         struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows,
-                       "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid\n"
-                       "                WHERE c.relnamespace = 'pghaul'::regnamespace AND c.relname = $1\n"
-                       "                  AND i.indisvalid)",
-                       PARAMS(name), error))
+    if (!session_query(
+            session, &rows,
+            "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid\n"
+            "                WHERE c.relnamespace = 'pghaul'::regnamespace AND c.relname = $1\n"
+            "                  AND i.indisvalid)",
+            PARAMS(name), error))
         return false;
     *exists = rows_bool(&rows, 0, 0);
     return true;
@@ -42,19 +46,23 @@ static void build_sql(const struct copy *copy, int number, struct text *sql)
 
     plan_away_name(copy->names.shadow, number, name);
     flow_expand_with(&copy->forward, sql, "CREATE {unique}INDEX {index} ON {to} {tail}",
-                     SQL_NAMES({"unique", sql_fragment(index->unique ? "UNIQUE " : "")}, {"index", sql_ident(name)},
-                               {"tail", sql_fragment(index->tail)}));
+                     SQL_NAMES({"unique", sql_fragment(index->unique ? "UNIQUE " : "")},
+                               {"index", sql_ident(name)}, {"tail", sql_fragment(index->tail)}));
 }
 
-/* A unique index that cannot be built: the rows of the source themselves are in conflict with the new definition. */
+/* A unique index that cannot be built: the rows of the source themselves are in conflict with the
+ * new definition. */
 static bool explain_build(const struct copy *copy, int number, struct error *error)
 {
     if (strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0)
-        error_hint(error, "the table has rows that the new unique index does not allow; change them and resume");
+        error_hint(
+            error,
+            "the table has rows that the new unique index does not allow; change them and resume");
     return error_context(error, "index %s", copy->plan.indexes[number].name);
 }
 
-static bool build_one(struct builds *builds, struct session *session, int number, struct error *error)
+static bool build_one(struct builds *builds, struct session *session, int number,
+                      struct error *error)
 {
     const struct copy *copy = copy_of(builds->run);
     TEXT_AUTO sql = {0};
@@ -74,16 +82,20 @@ static bool build_one(struct builds *builds, struct session *session, int number
     return job_event(session, builds->run->job.id, "ddl", error, "%s", text_string(&sql));
 }
 
-/* Builds of several sessions share the machine; the last one left has it to itself, and may use a helper. */
-static bool set_resources(struct builds *builds, struct session *session, int position, struct error *error)
+/* Builds of several sessions share the machine; the last one left has it to itself, and may use a
+ * helper. */
+static bool set_resources(struct builds *builds, struct session *session, int position,
+                          struct error *error)
 {
     char memory[32];
-    bool alone = builds->workers == 1 || (position == builds->count - 1 && builds->count % builds->workers == 1);
+    bool alone = builds->workers == 1 ||
+                 (position == builds->count - 1 && builds->count % builds->workers == 1);
 
     snprintf(memory, sizeof(memory), "%" PRId64 "kB",
              builds->run->job.settings.index_memory_bytes / 1024 / builds->workers);
     return session_set(session, "maintenance_work_mem", memory, false, error) &&
-           session_set(session, "max_parallel_maintenance_workers", alone ? "2" : "0", false, error);
+           session_set(session, "max_parallel_maintenance_workers", alone ? "2" : "0", false,
+                       error);
 }
 
 static bool builder(struct crew *crew, int member, void *arg, struct error *error)
@@ -121,15 +133,18 @@ static void cancel_builders(void *arg)
 static bool build_all(struct run *run, struct error *error)
 {
     const struct plan *plan = &copy_of(run)->plan;
-    struct builds builds = {.run = run, .order = memory_zero((size_t)plan->index_count + 1, sizeof(int))};
+    struct builds builds = {.run = run,
+                            .order = memory_zero((size_t)plan->index_count + 1, sizeof(int))};
     struct crew_work work = {.run = builder, .cancel = cancel_builders, .arg = &builds};
     bool ok = true;
 
     for (int pass = 0; pass < 2; pass++) /* primary keys first */
         for (int i = 0; i < plan->index_count; i++)
-            if (plan->indexes[i].constraint_type != 'x' && (plan->indexes[i].constraint_type == 'p') == (pass == 0))
+            if (plan->indexes[i].constraint_type != 'x' &&
+                (plan->indexes[i].constraint_type == 'p') == (pass == 0))
                 builds.order[builds.count++] = i;
-    builds.workers = (int)run->job.settings.workers < builds.count ? (int)run->job.settings.workers : builds.count;
+    builds.workers = (int)run->job.settings.workers < builds.count ? (int)run->job.settings.workers
+                                                                   : builds.count;
     progress_start(run->progress, "index", 0, builds.count);
     if (builds.count > 0)
         ok = crew_run(builds.workers, &work, error);
@@ -137,15 +152,17 @@ static bool build_all(struct run *run, struct error *error)
     return ok;
 }
 
-/* ----------------------------------------------------------------------------------------------------- constraints */
+/* -----------------------------------------------------------------------------------------------------
+ * constraints */
 
 static bool constraint_exists(struct run *run, const char *name, bool *exists, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(run->session, &rows,
-                       "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1::oid AND conname = $2)",
-                       PARAMS(NUMBER(copy_of(run)->shadow_oid), name), error))
+    if (!session_query(
+            run->session, &rows,
+            "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1::oid AND conname = $2)",
+            PARAMS(NUMBER(copy_of(run)->shadow_oid), name), error))
         return false;
     *exists = rows_bool(&rows, 0, 0);
     return true;
@@ -169,16 +186,17 @@ static bool add_constraint(struct run *run, int number, struct error *error)
         return true;
     if (index->constraint_type == 'x')
         template = "ALTER TABLE {to} ADD CONSTRAINT {name} {definition}";
-    flow_expand_with(&copy->forward, &sql, template,
-                     SQL_NAMES({"name", sql_ident(name)},
-                               {"kind", sql_fragment(index->constraint_type == 'p' ? "PRIMARY KEY" : "UNIQUE")},
-                               {"definition", sql_fragment(index->definition)}));
+    flow_expand_with(
+        &copy->forward, &sql, template,
+        SQL_NAMES({"name", sql_ident(name)},
+                  {"kind", sql_fragment(index->constraint_type == 'p' ? "PRIMARY KEY" : "UNIQUE")},
+                  {"definition", sql_fragment(index->definition)}));
     return run_ddl(run, text_string(&sql), error) || explain_build(copy, number, error);
 }
 
 /*
- * What shadow_strip() remembered of the indexes names them as they are at home: for the moment of this transaction they
- * are called that, in schema pghaul.
+ * What shadow_strip() remembered of the indexes names them as they are at home: for the moment of
+ * this transaction they are called that, in schema pghaul.
  */
 static bool restore_index_attributes(struct run *run, struct error *error)
 {
@@ -186,7 +204,8 @@ static bool restore_index_attributes(struct run *run, struct error *error)
     TEXT_AUTO sql = {0};
     ROWS_AUTO rows = {0};
 
-    if (!session_query(run->session, &rows, "SELECT facts ->> 'index_sql' FROM pghaul.job WHERE id = $1::bigint",
+    if (!session_query(run->session, &rows,
+                       "SELECT facts ->> 'index_sql' FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(run->job.id)), error))
         return false;
     if (rows_text(&rows, 0, 0) == NULL || rows_text(&rows, 0, 0)[0] == '\0')
@@ -196,9 +215,10 @@ static bool restore_index_attributes(struct run *run, struct error *error)
         for (int i = 0; i < copy->plan.index_count; i++) {
             char away[64];
             plan_away_name(copy->names.shadow, i, away);
-            sql_expand(&sql, "ALTER INDEX {from} RENAME TO {to};\n",
-                       SQL_NAMES({"from", sql_table("pghaul", back ? copy->plan.indexes[i].name : away)},
-                                 {"to", sql_ident(back ? away : copy->plan.indexes[i].name)}));
+            sql_expand(
+                &sql, "ALTER INDEX {from} RENAME TO {to};\n",
+                SQL_NAMES({"from", sql_table("pghaul", back ? copy->plan.indexes[i].name : away)},
+                          {"to", sql_ident(back ? away : copy->plan.indexes[i].name)}));
         }
         if (!back)
             text_appendf(&sql, "%s;\n", rows_text(&rows, 0, 0));
@@ -210,9 +230,11 @@ static bool restore_index_attributes(struct run *run, struct error *error)
     return error_context(error, "could not restore what hangs on the indexes");
 }
 
-/* ------------------------------------------------------------------------------------------------------- way back */
+/* -------------------------------------------------------------------------------------------------------
+ * way back */
 
-/* The triggers of the way back sit on the shadow and do nothing; the swap arms them by replacing their functions. */
+/* The triggers of the way back sit on the shadow and do nothing; the swap arms them by replacing
+ * their functions. */
 static bool arm_way_back(struct run *run, struct error *error)
 {
     const struct copy *copy = copy_of(run);
@@ -224,7 +246,8 @@ static bool arm_way_back(struct run *run, struct error *error)
         return false;
     if (attached)
         return true;
-    if (session_begin(run->session, error) && capture_create(run, &copy->backward, CAPTURE_IDLE, error) &&
+    if (session_begin(run->session, error) &&
+        capture_create(run, &copy->backward, CAPTURE_IDLE, error) &&
         capture_attach_to(run, &copy->backward, copy->forward.to_qualified, error) &&
         session_commit(run->session, error))
         return true;
@@ -251,10 +274,12 @@ bool index_drop_all(struct run *run, struct error *error)
 
     if (!session_query(run->session, &rows,
                        "SELECT CASE WHEN con.oid IS NOT NULL\n"
-                       "            THEN format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, con.conname)\n"
+                       "            THEN format('ALTER TABLE %s DROP CONSTRAINT %I', "
+                       "i.indrelid::regclass, con.conname)\n"
                        "            ELSE format('DROP INDEX %s', i.indexrelid::regclass) END\n"
                        "  FROM pg_index AS i\n"
-                       "  LEFT JOIN pg_constraint AS con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid\n"
+                       "  LEFT JOIN pg_constraint AS con ON con.conindid = i.indexrelid AND "
+                       "con.conrelid = i.indrelid\n"
                        " WHERE i.indrelid = $1::oid",
                        PARAMS(NUMBER(copy_of(run)->shadow_oid)), error))
         return false;
@@ -264,9 +289,11 @@ bool index_drop_all(struct run *run, struct error *error)
     return true;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- settle */
+/* ----------------------------------------------------------------------------------------------------------
+ * settle */
 
-/* Frozen, so that the first day after the swap is no vacuum storm; and autovacuum as the user has it. */
+/* Frozen, so that the first day after the swap is no vacuum storm; and autovacuum as the user has
+ * it. */
 bool settle_forward(struct run *run, struct error *error)
 {
     const struct copy *copy = copy_of(run);

@@ -7,7 +7,8 @@
 
 static void drop_table(struct text *sql, const char *name)
 {
-    sql_expand(sql, "DROP TABLE IF EXISTS {table};\n", SQL_NAMES({"table", sql_table("pghaul", name)}));
+    sql_expand(sql, "DROP TABLE IF EXISTS {table};\n",
+               SQL_NAMES({"table", sql_table("pghaul", name)}));
 }
 
 static void forget_spans(const struct run *run, struct text *sql)
@@ -19,18 +20,20 @@ void leave_sql(const struct run *run, struct text *sql)
 {
     const struct copy *copy = copy_of(run);
 
-    text_appendf(sql, "-- takes job %s out of the database; for psql, as the role that ran it\n", run->job.name);
+    text_appendf(sql, "-- takes job %s out of the database; for psql, as the role that ran it\n",
+                 run->job.name);
     text_append(sql, "\\set ON_ERROR_STOP on\nBEGIN;\nSET LOCAL lock_timeout = '5s';\n");
     capture_detach_sql(&copy->forward, copy->forward.from_qualified, sql);
     drop_table(sql, copy->names.shadow);
     capture_drop_sql(&copy->forward, sql);
     capture_drop_sql(&copy->backward, sql);
     forget_spans(run, sql);
-    text_appendf(sql,
-                 "UPDATE pghaul.job SET state = 'aborted', wanted = 'abort', ended_at = clock_timestamp()\n"
-                 " WHERE id = %" PRId64 " AND state NOT IN ('cut_over', 'finished', 'rolled_back');\n"
-                 "COMMIT;\n",
-                 run->job.id);
+    text_appendf(
+        sql,
+        "UPDATE pghaul.job SET state = 'aborted', wanted = 'abort', ended_at = clock_timestamp()\n"
+        " WHERE id = %" PRId64 " AND state NOT IN ('cut_over', 'finished', 'rolled_back');\n"
+        "COMMIT;\n",
+        run->job.id);
 }
 
 /* Triggers first, under the table's lock and nothing else; then, without it, what only we know. */
@@ -65,8 +68,10 @@ static bool drop_ours(struct run *run, const char *table, const char *state, str
     capture_drop_sql(&copy->forward, &sql);
     capture_drop_sql(&copy->backward, &sql);
     forget_spans(run, &sql);
-    if (session_begin(run->session, error) && session_run(run->session, "SET LOCAL lock_timeout = '10s'", error) &&
-        run_ddl(run, text_string(&sql), error) && job_set_state(run->session, &run->job, state, NULL, error) &&
+    if (session_begin(run->session, error) &&
+        session_run(run->session, "SET LOCAL lock_timeout = '10s'", error) &&
+        run_ddl(run, text_string(&sql), error) &&
+        job_set_state(run->session, &run->job, state, NULL, error) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
@@ -77,14 +82,16 @@ bool leave_abort(struct run *run, struct error *error)
 {
     struct copy *copy = copy_of(run);
 
-    return detach(run, &copy->forward, error) && drop_ours(run, copy->names.shadow, "aborted", error);
+    return detach(run, &copy->forward, error) &&
+           drop_ours(run, copy->names.shadow, "aborted", error);
 }
 
 bool leave_finish(struct run *run, struct error *error)
 {
     struct copy *copy = copy_of(run);
 
-    return detach(run, &copy->backward, error) && drop_ours(run, copy->names.old, "finished", error);
+    return detach(run, &copy->backward, error) &&
+           drop_ours(run, copy->names.old, "finished", error);
 }
 
 bool leave_rolled_back(struct run *run, struct error *error)

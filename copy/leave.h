@@ -1,12 +1,12 @@
 /*
  * Leaving: what a job put into the database, taken away again.
  *
- *     leave_abort()     before the cut-over: triggers, log, shadow; the table was never anything but itself
- *     leave_finish()    after it: triggers and log of the way back, the old table
+ *     leave_abort()     before the cut-over: triggers, log, shadow; the table was never anything
+ * but itself leave_finish()    after it: triggers and log of the way back, the old table
  *     leave_rolled_back()   after a rollback: what was the new table, and everything of the job
  *
- * Each may be killed and run again. leave_sql() is the first as plain SQL for psql, stored in the job's row: it works
- * with the program gone.
+ * Each may be killed and run again. leave_sql() is the first as plain SQL for psql, stored in the
+ * job's row: it works with the program gone.
  */
 #ifndef PGHAUL_COPY_LEAVE_H
 #define PGHAUL_COPY_LEAVE_H

@@ -40,8 +40,9 @@ static void load_order(const struct copy *copy, struct arena *arena, struct orde
         return;
     }
     for (int i = 0; i < copy->plan.walk_count; i++)
-        columns[i] = (struct order_column){copy->plan.walk[i].source, copy->plan.walk[i].source_type,
-                                           copy->plan.walk[i].operator_schema};
+        columns[i] =
+            (struct order_column){copy->plan.walk[i].source, copy->plan.walk[i].source_type,
+                                  copy->plan.walk[i].operator_schema};
     order_keys(order, arena, copy->forward.from_qualified, "r", columns, copy->plan.walk_count,
                copy->plan.heap_bytes / 8192);
 }
@@ -55,8 +56,9 @@ static int64_t unit_bytes(const struct plan *plan)
 }
 
 /*
- * Workers mix the rows of neighbouring spans: in a small table spans are small, too, so that the copy's rows lie as the
- * source's do (with spans of 1/32, the correlation of an ordered column stays above 0.99).
+ * Workers mix the rows of neighbouring spans: in a small table spans are small, too, so that the
+ * copy's rows lie as the source's do (with spans of 1/32, the correlation of an ordered column
+ * stays above 0.99).
  */
 static int64_t load_span_bytes(const struct run *run)
 {
@@ -79,7 +81,8 @@ bool load_plan(struct run *run, struct error *error)
     span_bytes = load_span_bytes(run);
     span_units = span_bytes / unit_bytes(&copy->plan);
     spans = copy->plan.table_bytes / span_bytes + 1;
-    ok = (order.search_path == NULL || session_set(run->session, "search_path", order.search_path, true, error)) &&
+    ok = (order.search_path == NULL ||
+          session_set(run->session, "search_path", order.search_path, true, error)) &&
          walk_plan(run->session, run->job.id, "load", order.plan_sql,
                    PARAMS(NUMBER(copy->plan.order == PLAN_HEAP ? (span_units > 0 ? span_units : 1)
                                                                : (spans < 1000 ? spans : 1000))),
@@ -96,12 +99,16 @@ static bool source_changed(struct session *session, const struct load_work *work
         return false;
     error_set(error, ERROR_REFUSED, "the table was changed under the job");
     error_detail(error, "expected %s; found %s", text_string(&work->expected), found);
-    return error_hint(error, "its columns, its storage (VACUUM FULL, CLUSTER) or pghaul's triggers are not what they "
-                             "were; abort the job and start again");
+    return error_hint(
+        error,
+        "its columns, its storage (VACUUM FULL, CLUSTER) or pghaul's triggers are not what they "
+        "were; abort the job and start again");
 }
 
-/* Lock first, then look: whatever changes the table in a way that matters conflicts with ACCESS SHARE. */
-static bool look_at_source(struct session *session, const struct load_work *work, struct error *error)
+/* Lock first, then look: whatever changes the table in a way that matters conflicts with ACCESS
+ * SHARE. */
+static bool look_at_source(struct session *session, const struct load_work *work,
+                           struct error *error)
 {
     TEXT_AUTO found = {0};
 
@@ -117,8 +124,8 @@ static bool load_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
     const struct load_work *work = arg;
 
     if (!look_at_source(chunk->session, work, error) ||
-        !session_execute(chunk->session, text_string(&work->statement), PARAMS(chunk->from, chunk->to), &chunk->rows,
-                         error))
+        !session_execute(chunk->session, text_string(&work->statement),
+                         PARAMS(chunk->from, chunk->to), &chunk->rows, error))
         return false;
     chunk->bytes = chunk->units * work->row_bytes;
     return true;
@@ -157,10 +164,12 @@ bool load_forward(struct run *run, struct error *error)
     walk.bound_sql = work.order.bound_sql;
     load_statement(copy, work.order.range, work.order.sort, &work.statement);
     ok = walk_totals(run->session, run->job.id, "load", &totals, error) &&
-         capture_expected_fingerprint(run->session, &copy->forward, work.storage, &work.expected, error);
+         capture_expected_fingerprint(run->session, &copy->forward, work.storage, &work.expected,
+                                      error);
     if (ok) {
         progress_start(run->progress, "load", totals.rows, copy->plan.row_estimate);
-        ok = walk_run(run, &walk, error) && capture_check_unmarked(run->session, &copy->forward, run, error);
+        ok = walk_run(run, &walk, error) &&
+             capture_check_unmarked(run->session, &copy->forward, run, error);
     }
     text_deinit(&work.statement);
     text_deinit(&work.expected);
@@ -168,16 +177,18 @@ bool load_forward(struct run *run, struct error *error)
     return ok;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- purge */
+/* -----------------------------------------------------------------------------------------------------------
+ * purge */
 
-/* The log's keys as they stand now that the load has ended: in a table, so that a resumed purge means the same keys. */
-static const char PURGE_KEYS[] =
-    "DROP TABLE IF EXISTS {purge};\n"
-    "CREATE TABLE {purge} AS\n"
-    "    SELECT {k} FROM {log_a} UNION SELECT {k} FROM {log_b};\n"
-    "ANALYZE {purge}";
+/* The log's keys as they stand now that the load has ended: in a table, so that a resumed purge
+ * means the same keys. */
+static const char PURGE_KEYS[] = "DROP TABLE IF EXISTS {purge};\n"
+                                 "CREATE TABLE {purge} AS\n"
+                                 "    SELECT {k} FROM {log_a} UNION SELECT {k} FROM {log_b};\n"
+                                 "ANALYZE {purge}";
 
-static const char PURGE_DELETE[] = "DELETE FROM {to} AS s USING {purge} AS k WHERE {s_is_k} AND {range}";
+static const char PURGE_DELETE[] =
+    "DELETE FROM {to} AS s USING {purge} AS k WHERE {s_is_k} AND {range}";
 
 bool purge_plan(struct run *run, struct error *error)
 {
@@ -189,11 +200,14 @@ bool purge_plan(struct run *run, struct error *error)
 
     order_blocks(&order, &arena, copy->forward.to_qualified, "s");
     ok = flow_run(&copy->forward, run->session, PURGE_KEYS, error) &&
-         flow_query(&copy->forward, run->session, &rows, "SELECT EXISTS (SELECT FROM {purge})", NO_PARAMS, error) &&
-         walk_plan(run->session, run->job.id, "purge",
-                   rows_bool(&rows, 0, 0) ? order.plan_sql
-                                          : "SELECT NULL::text[], NULL::text[] FROM (SELECT $1::bigint) AS x WHERE false",
-                   PARAMS(NUMBER(run->job.settings.span_bytes * 8 / 8192)), error);
+         flow_query(&copy->forward, run->session, &rows, "SELECT EXISTS (SELECT FROM {purge})",
+                    NO_PARAMS, error) &&
+         walk_plan(
+             run->session, run->job.id, "purge",
+             rows_bool(&rows, 0, 0)
+                 ? order.plan_sql
+                 : "SELECT NULL::text[], NULL::text[] FROM (SELECT $1::bigint) AS x WHERE false",
+             PARAMS(NUMBER(run->job.settings.span_bytes * 8 / 8192)), error);
     arena_deinit(&arena);
     return ok;
 }
@@ -206,8 +220,8 @@ static bool purge_chunk(struct walk_chunk *chunk, void *arg, struct error *error
 {
     const struct purge_work *work = arg;
 
-    return session_execute(chunk->session, text_string(&work->statement), PARAMS(chunk->from, chunk->to),
-                           &chunk->rows, error);
+    return session_execute(chunk->session, text_string(&work->statement),
+                           PARAMS(chunk->from, chunk->to), &chunk->rows, error);
 }
 
 bool purge_forward(struct run *run, struct error *error)
@@ -229,7 +243,8 @@ bool purge_forward(struct run *run, struct error *error)
     walk.bound_sql = order.bound_sql;
     flow_expand_with(&copy->forward, &work.statement, PURGE_DELETE,
                      SQL_NAMES({"range", sql_fragment(order.range)}));
-    ok = walk_run(run, &walk, error) && flow_run(&copy->forward, run->session, "DROP TABLE IF EXISTS {purge}", error);
+    ok = walk_run(run, &walk, error) &&
+         flow_run(&copy->forward, run->session, "DROP TABLE IF EXISTS {purge}", error);
     text_deinit(&work.statement);
     arena_deinit(&arena);
     return ok;

@@ -19,43 +19,53 @@ int64_t lock_backoff_ms(int attempt, unsigned *seed)
     return base_ms / 2 + rand_r(seed) % (base_ms + 1);
 }
 
-bool lock_check_settings(struct session *session, const struct settings *settings, struct error *error)
+bool lock_check_settings(struct session *session, const struct settings *settings,
+                         struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows, "SELECT setting::bigint FROM pg_settings WHERE name = 'deadlock_timeout'",
+    if (!session_query(session, &rows,
+                       "SELECT setting::bigint FROM pg_settings WHERE name = 'deadlock_timeout'",
                        NO_PARAMS, error))
         return false;
     if (settings->lock_timeout_ms * 2 < rows_int64(&rows, 0, 0) &&
         settings->cutover_wait_ms * 2 < rows_int64(&rows, 0, 0))
         return true;
-    error_set(error, ERROR_USAGE, "lock.timeout and cutover.wait must be less than half of the server's "
-                                  "deadlock_timeout, which is %s ms",
+    error_set(error, ERROR_USAGE,
+              "lock.timeout and cutover.wait must be less than half of the server's "
+              "deadlock_timeout, which is %s ms",
               rows_text(&rows, 0, 0));
-    error_detail(error, "otherwise the application, not pghaul, could be chosen as the victim of a deadlock");
-    return error_hint(error, "use -s lock.timeout=%lldms or less", (long long)(rows_int64(&rows, 0, 0) / 2 - 1));
+    error_detail(
+        error,
+        "otherwise the application, not pghaul, could be chosen as the victim of a deadlock");
+    return error_hint(error, "use -s lock.timeout=%lldms or less",
+                      (long long)(rows_int64(&rows, 0, 0) / 2 - 1));
 }
 
 /*
- * Whoever holds a lock on one of the tables that conflicts with ACCESS EXCLUSIVE (all do), without ourselves.
- * $1 = names of the tables as an array of regclass, $2 = least age of their transaction in ms.
+ * Whoever holds a lock on one of the tables that conflicts with ACCESS EXCLUSIVE (all do), without
+ * ourselves. $1 = names of the tables as an array of regclass, $2 = least age of their transaction
+ * in ms.
  */
 static const char BLOCKERS[] =
-    "SELECT DISTINCT a.pid, format('process %s (%s%s, %s%s): %s', a.pid, coalesce(nullif(a.application_name, ''), "
+    "SELECT DISTINCT a.pid, format('process %s (%s%s, %s%s): %s', a.pid, "
+    "coalesce(nullif(a.application_name, ''), "
     "a.backend_type),\n"
     "              ', user ' || a.usename, coalesce(a.state, a.backend_type),\n"
     "              CASE WHEN a.xact_start IS NOT NULL\n"
-    "                   THEN ' for ' || date_trunc('seconds', clock_timestamp() - a.xact_start)::text ELSE '' END,\n"
+    "                   THEN ' for ' || date_trunc('seconds', clock_timestamp() - "
+    "a.xact_start)::text ELSE '' END,\n"
     "              left(regexp_replace(a.query, '\\s+', ' ', 'g'), 100))\n"
     "  FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)\n"
-    " WHERE coalesce(a.xact_start, '-infinity') <= clock_timestamp() - $2::bigint * interval '1 millisecond'\n"
+    " WHERE coalesce(a.xact_start, '-infinity') <= clock_timestamp() - $2::bigint * interval '1 "
+    "millisecond'\n"
     "   AND l.relation = ANY ($1::regclass[]::oid[]) AND l.granted AND l.pid <> pg_backend_pid()\n"
     "   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
     " ORDER BY 1 LIMIT 5";
 
 /* Those whose transaction is older than `age_ms`. */
-static bool describe_older(struct session *session, const char *tables, int64_t age_ms, struct text *out,
-                           struct error *error)
+static bool describe_older(struct session *session, const char *tables, int64_t age_ms,
+                           struct text *out, struct error *error)
 {
     ROWS_AUTO names = {0};
     ROWS_AUTO rows = {0};
@@ -66,7 +76,8 @@ static bool describe_older(struct session *session, const char *tables, int64_t 
                        "SELECT array_agg(trim(regexp_replace(name, '^\\s*ONLY\\s', '')))\n"
                        "  FROM unnest(string_to_array($1, ', ')) AS name",
                        PARAMS(tables), error) ||
-        !session_query(session, &rows, BLOCKERS, PARAMS(rows_text(&names, 0, 0), NUMBER(age_ms)), error))
+        !session_query(session, &rows, BLOCKERS, PARAMS(rows_text(&names, 0, 0), NUMBER(age_ms)),
+                       error))
         return false;
     for (int i = 0; i < rows_count(&rows); i++) {
         text_separate(out, "; ");
@@ -75,7 +86,8 @@ static bool describe_older(struct session *session, const char *tables, int64_t 
     return true;
 }
 
-bool lock_describe_blockers(struct session *session, const char *tables, struct text *out, struct error *error)
+bool lock_describe_blockers(struct session *session, const char *tables, struct text *out,
+                            struct error *error)
 {
     return describe_older(session, tables, 0, out, error);
 }
@@ -112,8 +124,8 @@ bool lock_first_rung(struct run *run, const char *tables, struct error *error)
     return false;
 }
 
-static bool strong_lock(struct run *run, const char *tables, const char *mode, struct lock_report *report,
-                        struct error *error)
+static bool strong_lock(struct run *run, const char *tables, const char *mode,
+                        struct lock_report *report, struct error *error)
 {
     TEXT_AUTO sql = {0};
     int64_t start_us = clock_us();
@@ -151,10 +163,12 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
             return false;
         if (!lock_describe_blockers(run->session, tables, &blockers, &ignored))
             text_clear(&blockers);
-        progress_reason(run->progress, "waiting for a lock on %s: %s", tables, text_string(&blockers));
+        progress_reason(run->progress, "waiting for a lock on %s: %s", tables,
+                        text_string(&blockers));
         if (report->attempts >= run->job.settings.lock_tries) {
             error_set(error, ERROR_LOCK, "could not lock %s in %d tries", tables, report->attempts);
-            error_detail(error, "%s", blockers.used > 0 ? text_string(&blockers) : "its holder is gone now");
+            error_detail(error, "%s",
+                         blockers.used > 0 ? text_string(&blockers) : "its holder is gone now");
             return error_hint(error, "end that transaction, or wait for it, then resume");
         }
         if (!stop_sleep_ms(run->stop, lock_backoff_ms(report->attempts, &seed), error))
@@ -163,11 +177,12 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
 }
 
 /*
- * Transactions of this database that began before $2 and still have a snapshot that cannot see everything before the
- * transaction id $1. Why both: a snapshot taken after $2 may carry an older xmin, that of some long writer which is none
- * of our business (a session idle in a READ COMMITTED transaction has no snapshot at all and is not waited for); a
- * transaction that began before $2 may have a snapshot from before the copy, and is waited for until it ends, drops the
- * snapshot, or has taken a new one.
+ * Transactions of this database that began before $2 and still have a snapshot that cannot see
+ * everything before the transaction id $1. Why both: a snapshot taken after $2 may carry an older
+ * xmin, that of some long writer which is none of our business (a session idle in a READ COMMITTED
+ * transaction has no snapshot at all and is not waited for); a transaction that began before $2 may
+ * have a snapshot from before the copy, and is waited for until it ends, drops the snapshot, or has
+ * taken a new one.
  */
 static const char OLD_SNAPSHOTS[] =
     "SELECT format('process %s (%s, user %s, %s for %s): %s', pid,\n"
@@ -185,26 +200,30 @@ bool lock_wait_old_snapshots(struct run *run, struct error *error)
     ROWS_AUTO horizon = {0};
     int64_t end_ms = clock_ms() + run->job.settings.snapshot_wait_ms;
 
-    if (!session_query(run->session, &horizon,
-                       "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::numeric % 4294967296)::text,\n"
-                       "       clock_timestamp()",
-                       NO_PARAMS, error))
+    if (!session_query(
+            run->session, &horizon,
+            "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::numeric % 4294967296)::text,\n"
+            "       clock_timestamp()",
+            NO_PARAMS, error))
         return false;
     for (;;) {
         ROWS_AUTO rows = {0};
 
-        if (!session_query(run->session, &rows, OLD_SNAPSHOTS, PARAMS(rows_text(&horizon, 0, 0), rows_text(&horizon, 0, 1)),
-                           error))
+        if (!session_query(run->session, &rows, OLD_SNAPSHOTS,
+                           PARAMS(rows_text(&horizon, 0, 0), rows_text(&horizon, 0, 1)), error))
             return false;
         if (rows_count(&rows) == 0) {
             progress_moving(run->progress);
             return true;
         }
-        progress_reason(run->progress, "waiting for a snapshot older than the copy: %s", rows_text(&rows, 0, 0));
+        progress_reason(run->progress, "waiting for a snapshot older than the copy: %s",
+                        rows_text(&rows, 0, 0));
         if (clock_ms() >= end_ms) {
-            error_set(error, ERROR_LOCK, "a transaction has a snapshot older than the copy and would see a hole");
+            error_set(error, ERROR_LOCK,
+                      "a transaction has a snapshot older than the copy and would see a hole");
             error_detail(error, "%s", rows_text(&rows, 0, 0));
-            return error_hint(error, "end that transaction, or wait longer with -s snapshot.wait=1h");
+            return error_hint(error,
+                              "end that transaction, or wait longer with -s snapshot.wait=1h");
         }
         if (!stop_sleep_ms(run->stop, SNAPSHOT_POLL_MS, error))
             return false;

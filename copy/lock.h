@@ -1,12 +1,14 @@
 /*
  * Locks on the user's table, and waiting for those who are in the way.
  *
- * The ladder, for every strong lock: first SHARE UPDATE EXCLUSIVE, with a timeout longer than deadlock_timeout, given
- * back at once; then, in a transaction of its own, the strong lock with a short timeout; with jitter between the tries.
- * The first rung conflicts with no reader and no writer; an autovacuum on the table cancels itself while it waits, which
- * a short timeout never achieves (probe p2, F14, F44). It is not kept while the second is tried: held, it made an ETL
- * transaction that runs ANALYZE after its UPDATE the deadlock victim 4 times of 5 (F41), given back 0 of 5 (F42). Here
- * the code differs from design.md, section 4, which retries from a savepoint above the first rung.
+ * The ladder, for every strong lock: first SHARE UPDATE EXCLUSIVE, with a timeout longer than
+ * deadlock_timeout, given back at once; then, in a transaction of its own, the strong lock with a
+ * short timeout; with jitter between the tries. The first rung conflicts with no reader and no
+ * writer; an autovacuum on the table cancels itself while it waits, which a short timeout never
+ * achieves (probe p2, F14, F44). It is not kept while the second is tried: held, it made an ETL
+ * transaction that runs ANALYZE after its UPDATE the deadlock victim 4 times of 5 (F41), given back
+ * 0 of 5 (F42). Here the code differs from design.md, section 4, which retries from a savepoint
+ * above the first rung.
  */
 #ifndef PGHAUL_COPY_LOCK_H
 #define PGHAUL_COPY_LOCK_H
@@ -19,8 +21,9 @@ struct lock_report {
 };
 
 /*
- * Opens a transaction on run->session that holds `mode` on all of `tables` (SQL: qualified names, comma separated, ONLY
- * where wanted). On failure no transaction is open; ERROR_LOCK names who holds what (exit status 6).
+ * Opens a transaction on run->session that holds `mode` on all of `tables` (SQL: qualified names,
+ * comma separated, ONLY where wanted). On failure no transaction is open; ERROR_LOCK names who
+ * holds what (exit status 6).
  */
 bool lock_tables(struct run *run, const char *tables, const char *mode, struct lock_report *report,
                  struct error *error) MUST_CHECK;
@@ -31,23 +34,26 @@ bool lock_first_rung(struct run *run, const char *tables, struct error *error) M
 /* Between two tries: 50 ms and more with every try, with jitter, at most 1 s. */
 int64_t lock_backoff_ms(int attempt, unsigned *seed);
 
-/* "process 123 (psql, idle in transaction since 00:05:03): BEGIN; ..." for those who block `tables`; "" for nobody. */
+/* "process 123 (psql, idle in transaction since 00:05:03): BEGIN; ..." for those who block
+ * `tables`; "" for nobody. */
 bool lock_describe_blockers(struct session *session, const char *tables, struct text *out,
                             struct error *error) MUST_CHECK;
 
 /*
- * Is a transaction older than a moment in the way? Then asking for the lock would only make others queue behind us.
- * `who` (may be NULL) names it.
+ * Is a transaction older than a moment in the way? Then asking for the lock would only make others
+ * queue behind us. `who` (may be NULL) names it.
  */
 bool lock_long_blocker(struct session *session, const char *tables, bool *found, struct text *who,
                        struct error *error) MUST_CHECK;
 
-/* Refuses settings that would let the application be the deadlock victim: lock.timeout >= deadlock_timeout / 2. */
-bool lock_check_settings(struct session *session, const struct settings *settings, struct error *error) MUST_CHECK;
+/* Refuses settings that would let the application be the deadlock victim: lock.timeout >=
+ * deadlock_timeout / 2. */
+bool lock_check_settings(struct session *session, const struct settings *settings,
+                         struct error *error) MUST_CHECK;
 
 /*
- * Waits until no transaction in this database has a snapshot older than now, up to settings.snapshot_wait_ms; shows in
- * the progress who holds one. ERROR_LOCK when it lasts longer.
+ * Waits until no transaction in this database has a snapshot older than now, up to
+ * settings.snapshot_wait_ms; shows in the progress who holds one. ERROR_LOCK when it lasts longer.
  */
 bool lock_wait_old_snapshots(struct run *run, struct error *error) MUST_CHECK;
 

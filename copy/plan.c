@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,129 +13,139 @@ void plan_deinit(struct plan *plan)
     *plan = (struct plan){0};
 }
 
-/* ------------------------------------------------------------------------------------------------------------ JSON */
+/* ------------------------------------------------------------------------------------------------------------
+ * JSON */
 
-/* A string member; NULL is left out. */
-static void put(json_t *object, const char *name, const char *value)
+/*
+ * One table for each struct drives both directions. Arrays of strings and of structs are fields,
+ * too: their pointer and their count.
+ */
+enum field_type {
+    FIELD_STRING,
+    FIELD_BOOL,
+    FIELD_NUMBER,
+    FIELD_OID,
+    FIELD_ORDER,
+    FIELD_TYPE,
+    FIELD_STRINGS,
+    FIELD_LIST
+};
+
+struct field {
+    const char *name; /* NULL ends a table */
+    enum field_type type;
+    size_t offset;
+    size_t count_offset;        /* FIELD_STRINGS, FIELD_LIST: of an int */
+    const struct field *fields; /* FIELD_LIST: of an element */
+    size_t size;                /* FIELD_LIST: of an element */
+};
+
+#define STRING(type, member)                                             \
+    {                                                                    \
+#member, FIELD_STRING, offsetof(struct type, member), 0, NULL, 0 \
+    }
+#define BOOL(type, member)                                             \
+    {                                                                  \
+#member, FIELD_BOOL, offsetof(struct type, member), 0, NULL, 0 \
+    }
+#define NUMBER_OF(type, member)                                          \
+    {                                                                    \
+#member, FIELD_NUMBER, offsetof(struct type, member), 0, NULL, 0 \
+    }
+#define STRINGS(type, member, count)                                                               \
+    {                                                                                              \
+#member, FIELD_STRINGS, offsetof(struct type, member), offsetof(struct type, count), NULL, \
+            0                                                                                      \
+    }
+#define LIST(type, member, count, element)                                                \
+    {                                                                                     \
+#member, FIELD_LIST, offsetof(struct type, member), offsetof(struct type, count), \
+            element##_FIELDS, sizeof(struct element)                                      \
+    }
+
+static const struct field plan_column_FIELDS[] = {
+    STRING(plan_column, source),
+    STRING(plan_column, target),
+    STRING(plan_column, source_type),
+    STRING(plan_column, target_type),
+    STRING(plan_column, map),
+    STRING(plan_column, reverse_map),
+    BOOL(plan_column, source_generated),
+    BOOL(plan_column, target_generated),
+    {0},
+};
+
+static const struct field plan_key_column_FIELDS[] = {
+    STRING(plan_key_column, source),
+    STRING(plan_key_column, target),
+    STRING(plan_key_column, source_type),
+    STRING(plan_key_column, target_type),
+    STRING(plan_key_column, collation),
+    STRING(plan_key_column, source_equal),
+    STRING(plan_key_column, target_equal),
+    STRING(plan_key_column, operator_schema),
+    {0},
+};
+
+static const struct field plan_index_FIELDS[] = {
+    STRING(plan_index, name),
+    STRING(plan_index, tail),
+    STRING(plan_index, constraint),
+    {"constraint_type", FIELD_TYPE, offsetof(struct plan_index, constraint_type), 0, NULL, 0},
+    STRING(plan_index, definition),
+    BOOL(plan_index, unique),
+    BOOL(plan_index, deferrable),
+    BOOL(plan_index, initially_deferred),
+    {0},
+};
+
+static const struct field plan_check_FIELDS[] = {
+    STRING(plan_check, name),
+    STRING(plan_check, definition),
+    {0},
+};
+
+static const struct field PLAN_FIELDS[] = {
+    {"source_oid", FIELD_OID, offsetof(struct plan, source_oid), 0, NULL, 0},
+    STRING(plan, schema),
+    STRING(plan, table),
+    STRING(plan, owner),
+    STRING(plan, search_path),
+    {"order", FIELD_ORDER, offsetof(struct plan, order), 0, NULL, 0},
+    STRING(plan, order_why),
+    BOOL(plan, no_rollback),
+    BOOL(plan, rewrite_needed),
+    STRING(plan, tablespace),
+    STRING(plan, autovacuum),
+    STRINGS(plan, actions, action_count),
+    LIST(plan, columns, column_count, plan_column),
+    LIST(plan, key, key_count, plan_key_column),
+    STRING(plan, key_index),
+    BOOL(plan, key_hashable),
+    LIST(plan, walk, walk_count, plan_key_column),
+    LIST(plan, indexes, index_count, plan_index),
+    STRINGS(plan, source_indexes, source_index_count),
+    LIST(plan, checks, check_count, plan_check),
+    BOOL(plan, source_deferrable),
+    NUMBER_OF(plan, row_estimate),
+    NUMBER_OF(plan, heap_bytes),
+    NUMBER_OF(plan, table_bytes),
+    STRING(plan, attached_fingerprint),
+    {0},
+};
+
+static const char *const ORDER_NAMES[] = {[PLAN_HEAP] = "heap", [PLAN_KEY] = "key"};
+
+static json_t *struct_to_json(const struct field *fields, const void *object);
+
+static json_t *list_to_json(const struct field *field, const char *elements, int count)
 {
-    if (value != NULL)
-        json_object_set_new(object, name, json_string(value));
-}
+    json_t *array = json_array();
 
-static void put_bool(json_t *object, const char *name, bool value)
-{
-    if (value)
-        json_object_set_new(object, name, json_true());
-}
-
-static void put_number(json_t *object, const char *name, int64_t value)
-{
-    json_object_set_new(object, name, json_integer(value));
-}
-
-static const char *get(struct arena *arena, const json_t *object, const char *name)
-{
-    return arena_copy(arena, json_string_value(json_object_get(object, name)));
-}
-
-static bool get_bool(const json_t *object, const char *name)
-{
-    return json_is_true(json_object_get(object, name));
-}
-
-static int64_t get_number(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
-static json_t *column_to_json(const struct plan_column *column)
-{
-    json_t *object = json_object();
-
-    put(object, "source", column->source);
-    put(object, "target", column->target);
-    put(object, "source_type", column->source_type);
-    put(object, "target_type", column->target_type);
-    put(object, "map", column->map);
-    put(object, "reverse_map", column->reverse_map);
-    put_bool(object, "source_generated", column->source_generated);
-    put_bool(object, "target_generated", column->target_generated);
-    return object;
-}
-
-static void column_from_json(struct arena *arena, const json_t *object, struct plan_column *column)
-{
-    *column = (struct plan_column){
-        .source = get(arena, object, "source"),
-        .target = get(arena, object, "target"),
-        .source_type = get(arena, object, "source_type"),
-        .target_type = get(arena, object, "target_type"),
-        .map = get(arena, object, "map"),
-        .reverse_map = get(arena, object, "reverse_map"),
-        .source_generated = get_bool(object, "source_generated"),
-        .target_generated = get_bool(object, "target_generated"),
-    };
-}
-
-static json_t *key_to_json(const struct plan_key_column *key)
-{
-    json_t *object = json_object();
-
-    put(object, "source", key->source);
-    put(object, "target", key->target);
-    put(object, "source_type", key->source_type);
-    put(object, "target_type", key->target_type);
-    put(object, "collation", key->collation);
-    put(object, "source_equal", key->source_equal);
-    put(object, "target_equal", key->target_equal);
-    put(object, "operator_schema", key->operator_schema);
-    return object;
-}
-
-static void key_from_json(struct arena *arena, const json_t *object, struct plan_key_column *key)
-{
-    *key = (struct plan_key_column){
-        .source = get(arena, object, "source"),
-        .target = get(arena, object, "target"),
-        .source_type = get(arena, object, "source_type"),
-        .target_type = get(arena, object, "target_type"),
-        .collation = get(arena, object, "collation"),
-        .source_equal = get(arena, object, "source_equal"),
-        .target_equal = get(arena, object, "target_equal"),
-        .operator_schema = get(arena, object, "operator_schema"),
-    };
-}
-
-static json_t *index_to_json(const struct plan_index *index)
-{
-    json_t *object = json_object();
-    const char type[2] = {index->constraint_type, '\0'};
-
-    put(object, "name", index->name);
-    put(object, "tail", index->tail);
-    put(object, "constraint", index->constraint);
-    put(object, "constraint_type", type);
-    put(object, "definition", index->definition);
-    put_bool(object, "unique", index->unique);
-    put_bool(object, "deferrable", index->deferrable);
-    put_bool(object, "initially_deferred", index->initially_deferred);
-    return object;
-}
-
-static void index_from_json(struct arena *arena, const json_t *object, struct plan_index *index)
-{
-    const char *type = get(arena, object, "constraint_type");
-
-    *index = (struct plan_index){
-        .name = get(arena, object, "name"),
-        .tail = get(arena, object, "tail"),
-        .constraint = get(arena, object, "constraint"),
-        .constraint_type = type != NULL ? type[0] : '\0',
-        .definition = get(arena, object, "definition"),
-        .unique = get_bool(object, "unique"),
-        .deferrable = get_bool(object, "deferrable"),
-        .initially_deferred = get_bool(object, "initially_deferred"),
-    };
+    for (int i = 0; i < count; i++)
+        json_array_append_new(array,
+                              struct_to_json(field->fields, elements + (size_t)i * field->size));
+    return array;
 }
 
 static json_t *strings_to_json(const char *const *strings, int count)
@@ -146,64 +157,119 @@ static json_t *strings_to_json(const char *const *strings, int count)
     return array;
 }
 
-static int strings_from_json(struct arena *arena, const json_t *array, const char ***strings)
+/* NULL: nothing to write, the value is what an absent member means. */
+static json_t *field_to_json(const struct field *field, const char *object)
 {
-    int count = (int)json_array_size(array);
+    const void *at = object + field->offset;
+    int count = field->type >= FIELD_STRINGS ? *(const int *)(object + field->count_offset) : 0;
 
-    *strings = arena_alloc(arena, sizeof(char *) * (size_t)(count + 1));
+    switch (field->type) {
+    case FIELD_STRING:
+        return *(const char *const *)at == NULL ? NULL : json_string(*(const char *const *)at);
+    case FIELD_BOOL:
+        return *(const bool *)at ? json_true() : NULL;
+    case FIELD_NUMBER:
+        return json_integer(*(const int64_t *)at);
+    case FIELD_OID:
+        return json_integer(*(const uint32_t *)at);
+    case FIELD_ORDER:
+        return json_string(ORDER_NAMES[*(const enum plan_order *)at]);
+    case FIELD_TYPE:
+        return *(const char *)at == '\0' ? NULL : json_stringn(at, 1);
+    case FIELD_STRINGS:
+        return strings_to_json(*(const char *const *const *)at, count);
+    case FIELD_LIST:
+        return list_to_json(field, *(const char *const *)at, count);
+    }
+    return NULL;
+}
+
+static json_t *struct_to_json(const struct field *fields, const void *object)
+{
+    json_t *json = json_object();
+
+    for (const struct field *field = fields; field->name != NULL; field++) {
+        json_t *value = field_to_json(field, object);
+
+        if (value != NULL)
+            json_object_set_new(json, field->name, value);
+    }
+    return json;
+}
+
+static void struct_from_json(struct arena *arena, const struct field *fields, const json_t *json,
+                             void *object);
+
+static void *list_from_json(struct arena *arena, const struct field *field, const json_t *array,
+                            int count)
+{
+    char *elements = arena_alloc(arena, field->size * (size_t)(count + 1));
+
     for (int i = 0; i < count; i++)
-        (*strings)[i] = arena_copy(arena, json_string_value(json_array_get(array, (size_t)i)));
-    return count;
+        struct_from_json(arena, field->fields, json_array_get(array, (size_t)i),
+                         elements + (size_t)i * field->size);
+    return elements;
+}
+
+static const char **strings_from_json(struct arena *arena, const json_t *array, int count)
+{
+    const char **strings = arena_alloc(arena, sizeof(char *) * (size_t)(count + 1));
+
+    for (int i = 0; i < count; i++)
+        strings[i] = arena_copy(arena, json_string_value(json_array_get(array, (size_t)i)));
+    return strings;
+}
+
+static void field_from_json(struct arena *arena, const struct field *field, const json_t *value,
+                            char *object)
+{
+    void *at = object + field->offset;
+    const char *string = json_string_value(value);
+    int count = (int)json_array_size(value);
+
+    if (field->type >= FIELD_STRINGS)
+        *(int *)(object + field->count_offset) = count;
+    switch (field->type) {
+    case FIELD_STRING:
+        *(const char **)at = arena_copy(arena, string);
+        break;
+    case FIELD_BOOL:
+        *(bool *)at = json_is_true(value);
+        break;
+    case FIELD_NUMBER:
+        *(int64_t *)at = json_integer_value(value);
+        break;
+    case FIELD_OID:
+        *(uint32_t *)at = (uint32_t)json_integer_value(value);
+        break;
+    case FIELD_ORDER:
+        *(enum plan_order *)at =
+            string != NULL && strcmp(string, ORDER_NAMES[PLAN_KEY]) == 0 ? PLAN_KEY : PLAN_HEAP;
+        break;
+    case FIELD_TYPE:
+        *(char *)at = string == NULL ? '\0' : string[0];
+        break;
+    case FIELD_STRINGS:
+        *(const char ***)at = strings_from_json(arena, value, count);
+        break;
+    case FIELD_LIST:
+        *(void **)at = list_from_json(arena, field, value, count);
+        break;
+    }
+}
+
+static void struct_from_json(struct arena *arena, const struct field *fields, const json_t *json,
+                             void *object)
+{
+    for (const struct field *field = fields; field->name != NULL; field++)
+        field_from_json(arena, field, json_object_get(json, field->name), object);
 }
 
 void plan_to_json(const struct plan *plan, struct text *json)
 {
-    json_t *object = json_object();
-    json_t *columns = json_array(), *key = json_array(), *walk = json_array(), *indexes = json_array(),
-           *checks = json_array();
-    char *dumped;
+    json_t *object = struct_to_json(PLAN_FIELDS, plan);
+    char *dumped = json_dumps(object, JSON_COMPACT);
 
-    for (int i = 0; i < plan->column_count; i++)
-        json_array_append_new(columns, column_to_json(&plan->columns[i]));
-    for (int i = 0; i < plan->key_count; i++)
-        json_array_append_new(key, key_to_json(&plan->key[i]));
-    for (int i = 0; i < plan->walk_count; i++)
-        json_array_append_new(walk, key_to_json(&plan->walk[i]));
-    for (int i = 0; i < plan->index_count; i++)
-        json_array_append_new(indexes, index_to_json(&plan->indexes[i]));
-    for (int i = 0; i < plan->check_count; i++) {
-        json_t *check = json_object();
-
-        put(check, "name", plan->checks[i].name);
-        put(check, "definition", plan->checks[i].definition);
-        json_array_append_new(checks, check);
-    }
-    put_number(object, "source_oid", plan->source_oid);
-    put(object, "schema", plan->schema);
-    put(object, "table", plan->table);
-    put(object, "owner", plan->owner);
-    put(object, "search_path", plan->search_path);
-    put(object, "order", plan->order == PLAN_HEAP ? "heap" : "key");
-    put(object, "order_why", plan->order_why);
-    put_bool(object, "no_rollback", plan->no_rollback);
-    put_bool(object, "rewrite_needed", plan->rewrite_needed);
-    put(object, "tablespace", plan->tablespace);
-    put(object, "autovacuum", plan->autovacuum);
-    json_object_set_new(object, "actions", strings_to_json(plan->actions, plan->action_count));
-    json_object_set_new(object, "columns", columns);
-    json_object_set_new(object, "key", key);
-    put(object, "key_index", plan->key_index);
-    put_bool(object, "key_hashable", plan->key_hashable);
-    json_object_set_new(object, "walk", walk);
-    json_object_set_new(object, "indexes", indexes);
-    json_object_set_new(object, "source_indexes", strings_to_json(plan->source_indexes, plan->source_index_count));
-    json_object_set_new(object, "checks", checks);
-    put_bool(object, "source_deferrable", plan->source_deferrable);
-    put_number(object, "row_estimate", plan->row_estimate);
-    put_number(object, "heap_bytes", plan->heap_bytes);
-    put_number(object, "table_bytes", plan->table_bytes);
-    put(object, "attached_fingerprint", plan->attached_fingerprint);
-    dumped = json_dumps(object, JSON_COMPACT);
     text_append(json, dumped);
     free(dumped);
     json_decref(object);
@@ -212,75 +278,22 @@ void plan_to_json(const struct plan *plan, struct text *json)
 bool plan_from_json(const char *json, struct plan *plan, struct error *error)
 {
     json_t *object = json_loads(json, 0, NULL);
-    struct arena *arena = &plan->arena;
-    const json_t *array;
 
     *plan = (struct plan){0};
     if (!json_is_object(object)) {
         json_decref(object);
         return error_set(error, ERROR_INTERNAL, "the job's plan is not JSON");
     }
-    plan->source_oid = (uint32_t)get_number(object, "source_oid");
-    plan->schema = get(arena, object, "schema");
-    plan->table = get(arena, object, "table");
-    plan->owner = get(arena, object, "owner");
-    plan->search_path = get(arena, object, "search_path");
-    plan->order = strcmp(get(arena, object, "order"), "heap") == 0 ? PLAN_HEAP : PLAN_KEY;
-    plan->order_why = get(arena, object, "order_why");
-    plan->no_rollback = get_bool(object, "no_rollback");
-    plan->rewrite_needed = get_bool(object, "rewrite_needed");
-    plan->tablespace = get(arena, object, "tablespace");
-    plan->autovacuum = get(arena, object, "autovacuum");
-    plan->action_count = strings_from_json(arena, json_object_get(object, "actions"), &plan->actions);
-
-    array = json_object_get(object, "columns");
-    plan->column_count = (int)json_array_size(array);
-    plan->columns = arena_alloc(arena, sizeof(*plan->columns) * (size_t)(plan->column_count + 1));
-    for (int i = 0; i < plan->column_count; i++)
-        column_from_json(arena, json_array_get(array, (size_t)i), &plan->columns[i]);
-
-    array = json_object_get(object, "key");
-    plan->key_count = (int)json_array_size(array);
-    plan->key = arena_alloc(arena, sizeof(*plan->key) * (size_t)(plan->key_count + 1));
-    for (int i = 0; i < plan->key_count; i++)
-        key_from_json(arena, json_array_get(array, (size_t)i), &plan->key[i]);
-    plan->key_index = get(arena, object, "key_index");
-    plan->key_hashable = get_bool(object, "key_hashable");
-
-    array = json_object_get(object, "walk");
-    plan->walk_count = (int)json_array_size(array);
-    plan->walk = arena_alloc(arena, sizeof(*plan->walk) * (size_t)(plan->walk_count + 1));
-    for (int i = 0; i < plan->walk_count; i++)
-        key_from_json(arena, json_array_get(array, (size_t)i), &plan->walk[i]);
-
-    array = json_object_get(object, "indexes");
-    plan->index_count = (int)json_array_size(array);
-    plan->indexes = arena_alloc(arena, sizeof(*plan->indexes) * (size_t)(plan->index_count + 1));
-    for (int i = 0; i < plan->index_count; i++)
-        index_from_json(arena, json_array_get(array, (size_t)i), &plan->indexes[i]);
-    plan->source_index_count =
-        strings_from_json(arena, json_object_get(object, "source_indexes"), &plan->source_indexes);
-
-    array = json_object_get(object, "checks");
-    plan->check_count = (int)json_array_size(array);
-    plan->checks = arena_alloc(arena, sizeof(*plan->checks) * (size_t)(plan->check_count + 1));
-    for (int i = 0; i < plan->check_count; i++) {
-        const json_t *check = json_array_get(array, (size_t)i);
-
-        plan->checks[i] = (struct plan_check){get(arena, check, "name"), get(arena, check, "definition")};
-    }
-    plan->source_deferrable = get_bool(object, "source_deferrable");
-    plan->row_estimate = get_number(object, "row_estimate");
-    plan->heap_bytes = get_number(object, "heap_bytes");
-    plan->table_bytes = get_number(object, "table_bytes");
-    plan->attached_fingerprint = get(arena, object, "attached_fingerprint");
+    struct_from_json(&plan->arena, PLAN_FIELDS, object, plan);
     json_decref(object);
     return true;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- names */
+/* -----------------------------------------------------------------------------------------------------------
+ * names */
 
-/* Bytes of `name` that fit into `room`, cut between characters (UTF-8 continuation bytes are 10xxxxxx). */
+/* Bytes of `name` that fit into `room`, cut between characters (UTF-8 continuation bytes are
+ * 10xxxxxx). */
 static int fitting(const char *name, size_t room)
 {
     size_t length = strlen(name);

@@ -1,11 +1,14 @@
 /*
- * The plan of a shadow-copy job: what alter_prepare() found out once and every later step, in any process, goes by.
- * Stored as JSON in pghaul.job.plan; plan_to_json() and plan_from_json() are each other's inverse.
+ * The plan of a shadow-copy job: what alter_prepare() found out once and every later step, in any
+ * process, goes by. Stored as JSON in pghaul.job.plan; plan_to_json() and plan_from_json() are each
+ * other's inverse.
  *
- * Names of relations that belong to the job carry its number (plan_names()): shadow pghaul.orders_7, after the swap the
- * old table is pghaul.orders_7_old, its change log pghaul.log_7_a and _b.
+ * Names of relations that belong to the job carry its number (plan_names()): shadow
+ * pghaul.orders_7, after the swap the old table is pghaul.orders_7_old, its change log
+ * pghaul.log_7_a and _b.
  *
- * SQL fragments in a plan were printed by the server with search_path = pg_catalog. Memory belongs to `arena`.
+ * SQL fragments in a plan were printed by the server with search_path = pg_catalog. Memory belongs
+ * to `arena`.
  */
 #ifndef PGHAUL_COPY_PLAN_H
 #define PGHAUL_COPY_PLAN_H
@@ -20,13 +23,14 @@ enum plan_order { PLAN_HEAP, PLAN_KEY };
 
 /* A column that exists on both sides, or, with one name NULL, on one. */
 struct plan_column {
-    const char *source;       /* name in the source; NULL: new, gets its default */
-    const char *target;       /* name in the shadow; NULL: dropped */
-    const char *source_type;  /* with typmod */
+    const char *source;      /* name in the source; NULL: new, gets its default */
+    const char *target;      /* name in the shadow; NULL: dropped */
+    const char *source_type; /* with typmod */
     const char *target_type;
-    const char *map;          /* --map: expression over alias r, the source; NULL: r.source */
-    const char *reverse_map;  /* --reverse-map: expression over alias r, the new table; NULL: r.target */
-    bool source_generated;    /* never written on that side */
+    const char *map; /* --map: expression over alias r, the source; NULL: r.source */
+    const char
+        *reverse_map; /* --reverse-map: expression over alias r, the new table; NULL: r.target */
+    bool source_generated; /* never written on that side */
     bool target_generated;
 };
 
@@ -36,15 +40,15 @@ struct plan_key_column {
     const char *target;
     const char *source_type; /* base type: what logs store */
     const char *target_type;
-    const char *collation;     /* of the source column; NULL for none */
-    const char *source_equal;  /* OPERATOR(..) */
+    const char *collation;    /* of the source column; NULL for none */
+    const char *source_equal; /* OPERATOR(..) */
     const char *target_equal;
     const char *operator_schema; /* of the source's operators, as SQL; NULL: pg_catalog */
 };
 
 struct plan_index {
-    const char *name;       /* at home: in the user's schema, on the table that has the user's name */
-    const char *tail;       /* USING ... */
+    const char *name; /* at home: in the user's schema, on the table that has the user's name */
+    const char *tail; /* USING ... */
     const char *constraint; /* name of its constraint; NULL for a plain index */
     char constraint_type;   /* 'p', 'u', 'x' */
     const char *definition; /* of an exclusion constraint: pg_get_constraintdef */
@@ -70,7 +74,8 @@ struct plan {
     bool no_rollback;
     bool rewrite_needed;
     const char *tablespace; /* of the new table; NULL: the database's default */
-    const char *autovacuum; /* WITH-list to restore after the load: autovacuum_enabled as the user has it; "" for none */
+    const char *autovacuum; /* WITH-list to restore after the load: autovacuum_enabled as the user
+                               has it; "" for none */
     int action_count;
     const char **actions;
     int column_count;
@@ -78,8 +83,8 @@ struct plan {
     int key_count;
     struct plan_key_column *key;
     const char *key_index; /* its name at home */
-    bool key_hashable;     /* every key type has an extended hash: replay can be split into buckets */
-    int walk_count;        /* order PLAN_KEY: the columns of the walk; the key's own unless --order-by */
+    bool key_hashable; /* every key type has an extended hash: replay can be split into buckets */
+    int walk_count; /* order PLAN_KEY: the columns of the walk; the key's own unless --order-by */
     struct plan_key_column *walk;
     int index_count; /* of the new table */
     struct plan_index *indexes;
@@ -87,7 +92,8 @@ struct plan {
     const char **source_indexes;
     int check_count;
     struct plan_check *checks;
-    bool source_deferrable; /* the old table has deferrable constraints: no dual-write on the way back */
+    bool source_deferrable; /* the old table has deferrable constraints: no dual-write on the way
+                               back */
     int64_t row_estimate;
     int64_t heap_bytes;
     int64_t table_bytes;
@@ -98,7 +104,8 @@ void plan_deinit(struct plan *plan);
 void plan_to_json(const struct plan *plan, struct text *json);
 bool plan_from_json(const char *json, struct plan *plan, struct error *error) MUST_CHECK;
 
-/* Names that carry the job's number, each at most 63 bytes; the table's part is cut at a character. */
+/* Names that carry the job's number, each at most 63 bytes; the table's part is cut at a character.
+ */
 struct plan_names {
     char shadow[64]; /* orders_7, in schema pghaul */
     char old[64];    /* orders_7_old */

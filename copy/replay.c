@@ -15,11 +15,13 @@ enum {
     BLOCKS_MAX = 4096,
 };
 
-/* ------------------------------------------------------------------------------------------------------ statements */
+/* ------------------------------------------------------------------------------------------------------
+ * statements */
 
 /* A piece of either side of the log: blocks [$1[2], $2[2]). */
-#define RANGE                                                                                                          \
-    "l.ctid >= ('(' || ($1::text[])[2] || ',0)')::tid AND l.ctid < ('(' || ($2::text[])[2] || ',0)')::tid"
+#define RANGE                                                                                   \
+    "l.ctid >= ('(' || ($1::text[])[2] || ',0)')::tid AND l.ctid < ('(' || ($2::text[])[2] || " \
+    "',0)')::tid"
 
 static const char *const TEMPLATES[REPLAY_STEPS] = {
     /* {bucket_is}: hash of the key, modulo $3, is the bucket $1[1] */
@@ -30,9 +32,10 @@ static const char *const TEMPLATES[REPLAY_STEPS] = {
                        "                UNION ALL\n"
                        "                SELECT {l_k} FROM {log_b} AS l WHERE " RANGE ") AS l\n"
                        "         WHERE {bucket_is}) AS keys",
-    [REPLAY_COLLECT_WHOLE] = "INSERT INTO {batch} ({k}, n)\n"
-                             "SELECT {k}, row_number() OVER ()\n"
-                             "  FROM (SELECT {k} FROM {log_a} UNION SELECT {k} FROM {log_b}) AS keys",
+    [REPLAY_COLLECT_WHOLE] =
+        "INSERT INTO {batch} ({k}, n)\n"
+        "SELECT {k}, row_number() OVER ()\n"
+        "  FROM (SELECT {k} FROM {log_a} UNION SELECT {k} FROM {log_b}) AS keys",
     [REPLAY_HOLD] = "INSERT INTO {held} ({k})\n"
                     "SELECT {k_k} FROM {batch} AS k JOIN {to} AS s ON {s_is_k}\n"
                     "   FOR UPDATE OF s SKIP LOCKED",
@@ -54,16 +57,18 @@ static const char *const TEMPLATES[REPLAY_STEPS] = {
                       "    ON CONFLICT ({key_columns}) DO NOTHING\n"
                       "    RETURNING {key_of_s})\n"
                       "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
-    [REPLAY_INSERT_KEPT] = "WITH inserted AS (\n"
-                           "    INSERT INTO {to} AS s ({columns}{and_kept})\n"
-                           "    SELECT {values}{and_w_kept}\n"
-                           "      FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k} JOIN {kept} AS w ON {w_is_k}\n"
-                           "     WHERE k.n >= $1::bigint AND k.n < $2::bigint\n"
-                           "    ON CONFLICT ({key_columns}) DO NOTHING\n"
-                           "    RETURNING {key_of_s})\n"
-                           "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
+    [REPLAY_INSERT_KEPT] =
+        "WITH inserted AS (\n"
+        "    INSERT INTO {to} AS s ({columns}{and_kept})\n"
+        "    SELECT {values}{and_w_kept}\n"
+        "      FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k} JOIN {kept} AS w ON {w_is_k}\n"
+        "     WHERE k.n >= $1::bigint AND k.n < $2::bigint\n"
+        "    ON CONFLICT ({key_columns}) DO NOTHING\n"
+        "    RETURNING {key_of_s})\n"
+        "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
     [REPLAY_RECHECK] = "INSERT INTO {log_a} ({k})\n"
-                       "SELECT {k_k} FROM {fresh} AS k WHERE NOT EXISTS (SELECT FROM ONLY {from} AS r WHERE {r_is_k})",
+                       "SELECT {k_k} FROM {fresh} AS k WHERE NOT EXISTS (SELECT FROM ONLY {from} "
+                       "AS r WHERE {r_is_k})",
 };
 
 const char *replay_template(enum replay_step step)
@@ -71,10 +76,12 @@ const char *replay_template(enum replay_step step)
     return TEMPLATES[step];
 }
 
-/* Emptied by every commit. random_page_cost: batches are small beside the tables, and probes beat scans of them. */
+/* Emptied by every commit. random_page_cost: batches are small beside the tables, and probes beat
+ * scans of them. */
 static const char PREPARE[] =
     "SET random_page_cost = 1;\n"
-    "CREATE TEMPORARY TABLE IF NOT EXISTS {batch_name} ({k_definition}, n bigint) ON COMMIT DELETE ROWS;\n"
+    "CREATE TEMPORARY TABLE IF NOT EXISTS {batch_name} ({k_definition}, n bigint) ON COMMIT DELETE "
+    "ROWS;\n"
     "CREATE TEMPORARY TABLE IF NOT EXISTS {held_name} ({k_definition}) ON COMMIT DELETE ROWS;\n"
     "CREATE TEMPORARY TABLE IF NOT EXISTS {fresh_name} ({k_definition}) ON COMMIT DELETE ROWS";
 
@@ -88,10 +95,11 @@ bool replay_prepare(struct session *session, const struct flow *flow, struct err
            (!flow->keeps || flow_run(flow, session, PREPARE_KEPT, error));
 }
 
-/* ------------------------------------------------------------------------------------------------------- one batch */
+/* -------------------------------------------------------------------------------------------------------
+ * one batch */
 
-static bool step(struct session *session, const struct flow *flow, enum replay_step number, struct params params,
-                 int64_t *affected, struct error *error)
+static bool step(struct session *session, const struct flow *flow, enum replay_step number,
+                 struct params params, int64_t *affected, struct error *error)
 {
     return flow_execute(flow, session, TEMPLATES[number], params, affected, error);
 }
@@ -102,7 +110,8 @@ static bool is_collision(const struct error *error)
            strcmp(error->sqlstate, SQLSTATE_EXCLUSION_VIOLATION) == 0;
 }
 
-/* Does the server refuse the row itself, so that trying again cannot help? Classes 22 (data) and 23 (constraints). */
+/* Does the server refuse the row itself, so that trying again cannot help? Classes 22 (data) and 23
+ * (constraints). */
 static bool is_refusal(const struct error *error)
 {
     return strncmp(error->sqlstate, "22", 2) == 0 || strncmp(error->sqlstate, "23", 2) == 0 ||
@@ -118,8 +127,8 @@ static bool insert_once(struct session *session, const struct flow *flow, int64_
            (!flow->keeps || step(session, flow, REPLAY_INSERT_KEPT, range, NULL, error));
 }
 
-static bool make_stuck(struct session *session, const struct flow *flow, int64_t n, const struct error *why,
-                       struct error *error)
+static bool make_stuck(struct session *session, const struct flow *flow, int64_t n,
+                       const struct error *why, struct error *error)
 {
     return flow_execute(flow, session,
                         "INSERT INTO {stuck} ({k}, sqlstate, message)\n"
@@ -128,11 +137,12 @@ static bool make_stuck(struct session *session, const struct flow *flow, int64_t
 }
 
 /*
- * Inserts the batch's keys [from, to), all deletes done. What is refused is halved until it is one key, and that is
- * stuck. A collision is a refusal only when the whole log is in the batch: else its partner may be outside.
+ * Inserts the batch's keys [from, to), all deletes done. What is refused is halved until it is one
+ * key, and that is stuck. A collision is a refusal only when the whole log is in the batch: else
+ * its partner may be outside.
  */
-static bool insert_range(struct session *session, const struct flow *flow, int64_t from, int64_t to, bool whole,
-                         struct replay_result *result, struct error *error)
+static bool insert_range(struct session *session, const struct flow *flow, int64_t from, int64_t to,
+                         bool whole, struct replay_result *result, struct error *error)
 {
     struct error refused;
 
@@ -154,22 +164,24 @@ static bool insert_range(struct session *session, const struct flow *flow, int64
 }
 
 /* From the collected batch to the recheck; `range`: of the log, for the claim; NULL: all of it. */
-static bool replay_batch(struct session *session, const struct flow *flow, const struct params *range,
-                         int64_t collected, struct replay_result *result, struct error *error)
+static bool replay_batch(struct session *session, const struct flow *flow,
+                         const struct params *range, int64_t collected,
+                         struct replay_result *result, struct error *error)
 {
     bool whole = range == NULL;
     struct params none = NO_PARAMS;
     struct params claim = whole ? none : *range;
     int64_t skipped = 0;
-    bool ok = step(session, flow, REPLAY_HOLD, none, NULL, error) &&
-              step(session, flow, REPLAY_SKIP, none, &skipped, error) &&
-              step(session, flow, whole ? REPLAY_CLAIM_WHOLE_A : REPLAY_CLAIM_A, claim, NULL, error) &&
-              step(session, flow, whole ? REPLAY_CLAIM_WHOLE_B : REPLAY_CLAIM_B, claim, NULL, error) &&
-              step(session, flow, REPLAY_UNSTICK, none, NULL, error) &&
-              (!flow->keeps || step(session, flow, REPLAY_KEEP, none, NULL, error)) &&
-              step(session, flow, REPLAY_DELETE, none, NULL, error) &&
-              insert_range(session, flow, 1, collected + 1, whole, result, error) &&
-              step(session, flow, REPLAY_RECHECK, none, NULL, error);
+    bool ok =
+        step(session, flow, REPLAY_HOLD, none, NULL, error) &&
+        step(session, flow, REPLAY_SKIP, none, &skipped, error) &&
+        step(session, flow, whole ? REPLAY_CLAIM_WHOLE_A : REPLAY_CLAIM_A, claim, NULL, error) &&
+        step(session, flow, whole ? REPLAY_CLAIM_WHOLE_B : REPLAY_CLAIM_B, claim, NULL, error) &&
+        step(session, flow, REPLAY_UNSTICK, none, NULL, error) &&
+        (!flow->keeps || step(session, flow, REPLAY_KEEP, none, NULL, error)) &&
+        step(session, flow, REPLAY_DELETE, none, NULL, error) &&
+        insert_range(session, flow, 1, collected + 1, whole, result, error) &&
+        step(session, flow, REPLAY_RECHECK, none, NULL, error);
 
     result->keys += collected - skipped;
     return ok;
@@ -187,19 +199,22 @@ bool replay_whole(struct session *session, const struct flow *flow, struct repla
 
 bool replay_lease_all(struct session *session, const struct flow *flow, struct error *error)
 {
-    return session_execute(session,
-                           "SELECT FROM pghaul.span WHERE job = $1::bigint AND phase = $2 ORDER BY number FOR UPDATE",
-                           PARAMS(NUMBER(flow->job), flow->label), NULL, error);
+    return session_execute(
+        session,
+        "SELECT FROM pghaul.span WHERE job = $1::bigint AND phase = $2 ORDER BY number FOR UPDATE",
+        PARAMS(NUMBER(flow->job), flow->label), NULL, error);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- a pass */
+/* ----------------------------------------------------------------------------------------------------------
+ * a pass */
 
 struct pass {
     const struct flow *flow;
     int buckets;
     atomic_llong keys;
     atomic_llong stuck;
-    atomic_bool collision; /* two rows exchanged a unique value: the whole log must be taken at once */
+    atomic_bool
+        collision; /* two rows exchanged a unique value: the whole log must be taken at once */
 };
 
 static bool pass_prepare(struct session *session, void *arg, struct error *error)
@@ -209,7 +224,8 @@ static bool pass_prepare(struct session *session, void *arg, struct error *error
     return replay_prepare(session, pass->flow, error);
 }
 
-/* A chunk that meets a collision or a lock leaves its keys in the log, and the cursor moves on: for later. */
+/* A chunk that meets a collision or a lock leaves its keys in the log, and the cursor moves on: for
+ * later. */
 static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
 {
     struct pass *pass = arg;
@@ -217,10 +233,11 @@ static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
     struct params range = PARAMS(chunk->from, chunk->to);
     int64_t collected = 0;
 
-    if (!session_run(chunk->session, "SET LOCAL lock_timeout = 5; SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT chunk",
+    if (!session_run(chunk->session,
+                     "SET LOCAL lock_timeout = 5; SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT chunk",
                      error) ||
-        !step(chunk->session, pass->flow, REPLAY_COLLECT, PARAMS(chunk->from, chunk->to, NUMBER(pass->buckets)),
-              &collected, error))
+        !step(chunk->session, pass->flow, REPLAY_COLLECT,
+              PARAMS(chunk->from, chunk->to, NUMBER(pass->buckets)), &collected, error))
         return false;
     if (collected == 0)
         return true;
@@ -237,7 +254,8 @@ static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
     return true;
 }
 
-/* Spans of a pass: one for each bucket, over the blocks that the longer side has now. $1 = buckets. */
+/* Spans of a pass: one for each bucket, over the blocks that the longer side has now. $1 = buckets.
+ */
 static const char PASS_PLAN[] =
     "SELECT ARRAY[b::text, '0'], ARRAY[b::text, blocks::text]\n"
     "  FROM generate_series(0, $1::bigint - 1) AS b,\n"
@@ -256,14 +274,16 @@ static bool pass_plan(struct run *run, const struct flow *flow, int buckets, str
 
     flow_expand(flow, &sql, PASS_PLAN);
     if (session_begin(run->session, error) &&
-        walk_plan(run->session, run->job.id, flow->label, text_string(&sql), PARAMS(NUMBER(buckets)), error) &&
+        walk_plan(run->session, run->job.id, flow->label, text_string(&sql),
+                  PARAMS(NUMBER(buckets)), error) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
     return false;
 }
 
-static bool take_whole(struct run *run, const struct flow *flow, struct replay_result *result, struct error *error)
+static bool take_whole(struct run *run, const struct flow *flow, struct replay_result *result,
+                       struct error *error)
 {
     if (replay_prepare(run->session, flow, error) && session_begin(run->session, error) &&
         session_run(run->session, "SET LOCAL lock_timeout = '5s'", error) &&
@@ -277,15 +297,16 @@ static bool take_whole(struct run *run, const struct flow *flow, struct replay_r
 }
 
 /*
- * The functions write the other side from now on, if it is empty as a file: then the side that is drained stands still
- * and can be truncated at its end.
+ * The functions write the other side from now on, if it is empty as a file: then the side that is
+ * drained stands still and can be truncated at its end.
  */
 static bool turn_sides(struct run *run, const struct flow *flow, struct error *error)
 {
     struct capture_state state;
     struct capture_size size;
 
-    if (!capture_get(run->session, flow, &state, error) || !capture_size(run->session, flow, &size, error))
+    if (!capture_get(run->session, flow, &state, error) ||
+        !capture_size(run->session, flow, &size, error))
         return false;
     if (state.mode == CAPTURE_IDLE || (state.side == 'a' ? size.a_bytes : size.b_bytes) == 0 ||
         (state.side == 'a' ? size.b_bytes : size.a_bytes) > 0)
@@ -295,9 +316,10 @@ static bool turn_sides(struct run *run, const struct flow *flow, struct error *e
 }
 
 /*
- * Cuts off the side that nobody writes, under its own ACCESS EXCLUSIVE lock and after a fresh look inside the lock:
- * blindly it would lose the rows of transactions that were still writing when the functions turned away (model rot-blind).
- * Never when it outgrew its budget: its size is then the marker.
+ * Cuts off the side that nobody writes, under its own ACCESS EXCLUSIVE lock and after a fresh look
+ * inside the lock: blindly it would lose the rows of transactions that were still writing when the
+ * functions turned away (model rot-blind). Never when it outgrew its budget: its size is then the
+ * marker.
  */
 static bool truncate_drained(struct run *run, const struct flow *flow, struct error *error)
 {
@@ -310,14 +332,16 @@ static bool truncate_drained(struct run *run, const struct flow *flow, struct er
     if (!capture_get(run->session, flow, &state, error))
         return false;
     side = state.side == 'a' ? "{log_b}" : "{log_a}";
-    text_appendf(&sql, "SELECT pg_relation_size('%s') > 0 AND NOT EXISTS (SELECT FROM %s)", side, side);
+    text_appendf(&sql, "SELECT pg_relation_size('%s') > 0 AND NOT EXISTS (SELECT FROM %s)", side,
+                 side);
     if (!flow_query(flow, run->session, &rows, text_string(&sql), NO_PARAMS, error))
         return false;
     if (!rows_bool(&rows, 0, 0))
         return true;
     rows_deinit(&rows);
     text_clear(&sql);
-    text_appendf(&sql, "BEGIN; SET LOCAL lock_timeout = 5; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", side);
+    text_appendf(&sql, "BEGIN; SET LOCAL lock_timeout = 5; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
+                 side);
     if (!flow_run(flow, run->session, text_string(&sql), error)) {
         session_rollback(run->session);
         return error->code == ERROR_LOCK; /* somebody still writes it: another time */
@@ -328,7 +352,8 @@ static bool truncate_drained(struct run *run, const struct flow *flow, struct er
         capture_marked(run->session, flow, run, &marked, error)) {
         text_clear(&sql);
         text_appendf(&sql, "TRUNCATE %s", side);
-        if ((!rows_bool(&rows, 0, 0) || marked || flow_run(flow, run->session, text_string(&sql), error)) &&
+        if ((!rows_bool(&rows, 0, 0) || marked ||
+             flow_run(flow, run->session, text_string(&sql), error)) &&
             session_commit(run->session, error))
             return true;
     }
@@ -336,9 +361,11 @@ static bool truncate_drained(struct run *run, const struct flow *flow, struct er
     return false;
 }
 
-bool replay_pass(struct run *run, const struct flow *flow, struct replay_result *result, struct error *error)
+bool replay_pass(struct run *run, const struct flow *flow, struct replay_result *result,
+                 struct error *error)
 {
-    struct pass pass = {.flow = flow, .buckets = flow->hashable ? (int)run->job.settings.workers : 1};
+    struct pass pass = {.flow = flow,
+                        .buckets = flow->hashable ? (int)run->job.settings.workers : 1};
     struct walk walk = {
         .phase = flow->label,
         .bound_sql = PASS_BOUND,
@@ -356,7 +383,8 @@ bool replay_pass(struct run *run, const struct flow *flow, struct replay_result 
         return false;
     if (size.empty)
         return truncate_drained(run, flow, error);
-    if (!turn_sides(run, flow, error) || !pass_plan(run, flow, pass.buckets, error) || !walk_run(run, &walk, error))
+    if (!turn_sides(run, flow, error) || !pass_plan(run, flow, pass.buckets, error) ||
+        !walk_run(run, &walk, error))
         return false;
     result->keys = atomic_load(&pass.keys);
     result->stuck = atomic_load(&pass.stuck);
@@ -365,7 +393,8 @@ bool replay_pass(struct run *run, const struct flow *flow, struct replay_result 
     return truncate_drained(run, flow, error);
 }
 
-/* -------------------------------------------------------------------------------------------------------- catch-up */
+/* --------------------------------------------------------------------------------------------------------
+ * catch-up */
 
 /* Stuck keys go back into the log once: what stood in their way may be gone. */
 static bool retry_stuck(struct run *run, const struct flow *flow, struct error *error)
@@ -383,12 +412,13 @@ static bool turn_to_dual_write(struct run *run, const struct flow *flow, struct 
     if (!capture_get(run->session, flow, &state, error))
         return false;
     if (state.mode == CAPTURE_LOG)
-        log_notice(run->log,
-                   "the change log grows as fast as it is drained: the triggers now write the new table directly");
+        log_notice(run->log, "the change log grows as fast as it is drained: the triggers now "
+                             "write the new table directly");
     return capture_set_mode(run, flow, CAPTURE_DUAL, error);
 }
 
-bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_result *result, struct error *error)
+bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_result *result,
+                     struct error *error)
 {
     int64_t best_keys = INT64_MAX;
     int64_t best_ms = clock_ms();
@@ -399,7 +429,8 @@ bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_res
     for (;;) {
         struct replay_result pass;
 
-        if (!stop_check(run->stop, error) || !capture_check_unmarked(run->session, flow, run, error) ||
+        if (!stop_check(run->stop, error) ||
+            !capture_check_unmarked(run->session, flow, run, error) ||
             !replay_pass(run, flow, &pass, error))
             return false;
         result->keys += pass.keys;

@@ -7,12 +7,14 @@
 #include "copy/attached.h"
 #include "engine/job/schema.h"
 
-/* ----------------------------------------------------------------------------------------------------------- build */
+/* -----------------------------------------------------------------------------------------------------------
+ * build */
 
-/* Comments, identity, indexes and statistics are not asked of LIKE: it would name them after the clone, or lose some. */
-static const char CREATE_CLONE[] =
-    "CREATE TABLE {to} (LIKE {from} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE\n"
-    "                   INCLUDING COMPRESSION){tablespace}";
+/* Comments, identity, indexes and statistics are not asked of LIKE: it would name them after the
+ * clone, or lose some. */
+static const char CREATE_CLONE[] = "CREATE TABLE {to} (LIKE {from} INCLUDING DEFAULTS INCLUDING "
+                                   "CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE\n"
+                                   "                   INCLUDING COMPRESSION){tablespace}";
 
 static bool create_clone(struct run *run, const struct table *source, struct error *error)
 {
@@ -21,7 +23,8 @@ static bool create_clone(struct run *run, const struct table *source, struct err
     TEXT_AUTO tablespace = {0};
 
     if (source->tablespace != NULL)
-        sql_expand(&tablespace, " TABLESPACE {name}", SQL_NAMES({"name", sql_ident(source->tablespace)}));
+        sql_expand(&tablespace, " TABLESPACE {name}",
+                   SQL_NAMES({"name", sql_ident(source->tablespace)}));
     flow_expand_with(&copy->forward, &sql, CREATE_CLONE,
                      SQL_NAMES({"tablespace", sql_fragment(text_string(&tablespace))}));
     return run_ddl(run, text_string(&sql), error) &&
@@ -65,11 +68,14 @@ static bool clone_index(struct run *run, const struct table_index *index, struct
     if (index->constraint_type == 'x')
         template = "ALTER TABLE {to} ADD CONSTRAINT {name} {definition}";
     else if (index->constraint != NULL)
-        template = "CREATE {unique}INDEX {index} ON {to} {tail};\n"
-                   "ALTER TABLE {to} ADD CONSTRAINT {name} {constraint} USING INDEX {index}{deferrable}";
+        template =
+            "CREATE {unique}INDEX {index} ON {to} {tail};\n"
+            "ALTER TABLE {to} ADD CONSTRAINT {name} {constraint} USING INDEX {index}{deferrable}";
     flow_expand_with(&copy_of(run)->forward, &sql, template,
-                     SQL_NAMES({"index", sql_ident(index->name)}, {"unique", sql_fragment(index->unique ? "UNIQUE " : "")},
-                               {"tail", sql_fragment(index->tail)}, {"name", sql_ident(index->constraint)},
+                     SQL_NAMES({"index", sql_ident(index->name)},
+                               {"unique", sql_fragment(index->unique ? "UNIQUE " : "")},
+                               {"tail", sql_fragment(index->tail)},
+                               {"name", sql_ident(index->constraint)},
                                {"definition", sql_fragment(index->constraint_definition)},
                                {"constraint", sql_fragment(constraint)},
                                {"deferrable", sql_fragment(text_string(&deferrable))}));
@@ -85,17 +91,19 @@ static bool gate(struct run *run, const struct table *source, uint32_t clone, st
         return false;
     if (differences.used == 0)
         return true;
-    error_set(error, ERROR_DIFFERS, "a copy of the table's definition is not the same as the table's");
+    error_set(error, ERROR_DIFFERS,
+              "a copy of the table's definition is not the same as the table's");
     error_detail(error, "%s", text_string(&differences));
-    return error_hint(error, "this is a defect of pghaul, or an attribute it does not know; nothing was changed");
+    return error_hint(
+        error, "this is a defect of pghaul, or an attribute it does not know; nothing was changed");
 }
 
 static bool relfilenode(struct run *run, int64_t *number, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(&copy_of(run)->forward, run->session, &rows, "SELECT pg_relation_filenode('{to}')", NO_PARAMS,
-                    error))
+    if (!flow_query(&copy_of(run)->forward, run->session, &rows,
+                    "SELECT pg_relation_filenode('{to}')", NO_PARAMS, error))
         return false;
     *number = rows_int64(&rows, 0, 0);
     return true;
@@ -118,8 +126,9 @@ static bool apply_actions(struct run *run, struct shadow_changes *changes, struc
         if (!session_execute(run->session, text_string(&sql), NO_PARAMS, NULL, error)) {
             error->code = ERROR_REFUSED;
             error_context(error, "--do '%s'", plan->actions[i]);
-            return error->hint[0] != '\0' ? false
-                                          : error_hint(error, "it was tried on an empty copy; nothing was changed");
+            return error->hint[0] != '\0'
+                       ? false
+                       : error_hint(error, "it was tried on an empty copy; nothing was changed");
         }
         if (!relfilenode(run, &after, error))
             return false;
@@ -130,8 +139,8 @@ static bool apply_actions(struct run *run, struct shadow_changes *changes, struc
     return session_set(run->session, "search_path", "pg_catalog, pg_temp", true, error);
 }
 
-bool shadow_build(struct run *run, const struct table *source, struct arena *arena, struct shadow_changes *changes,
-                  struct error *error)
+bool shadow_build(struct run *run, const struct table *source, struct arena *arena,
+                  struct shadow_changes *changes, struct error *error)
 {
     const struct copy *copy = copy_of(run);
     ROWS_AUTO rows = {0};
@@ -141,24 +150,27 @@ bool shadow_build(struct run *run, const struct table *source, struct arena *are
         .rewrites = arena_alloc(arena, sizeof(bool) * (size_t)(copy->plan.action_count + 1)),
     };
     if (!create_clone(run, source, error) || !restore_not_valid(run, source, error) ||
-        !flow_query(&copy->forward, run->session, &rows, "SELECT '{to}'::regclass::oid", NO_PARAMS, error))
+        !flow_query(&copy->forward, run->session, &rows, "SELECT '{to}'::regclass::oid", NO_PARAMS,
+                    error))
         return false;
     clone = (uint32_t)rows_int64(&rows, 0, 0);
     for (int i = 0; i < source->index_count; i++)
         if (source->indexes[i].valid && !clone_index(run, &source->indexes[i], error))
             return false;
-    return attached_copy(run->session, source->oid, clone, error) && gate(run, source, clone, error) &&
-           apply_actions(run, changes, error);
+    return attached_copy(run->session, source->oid, clone, error) &&
+           gate(run, source, clone, error) && apply_actions(run, changes, error);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ read */
+/* ------------------------------------------------------------------------------------------------------------
+ * read */
 
 /*
- * The expression as the server prints it, with every name qualified: it will be used in sessions and functions whose
- * search_path is not the user's. A view over two relations prints columns with their alias.
+ * The expression as the server prints it, with every name qualified: it will be used in sessions
+ * and functions whose search_path is not the user's. A view over two relations prints columns with
+ * their alias.
  */
-bool shadow_map(struct run *run, const char *assignment, const char *table, struct arena *arena, const char **column,
-                const char **expression, struct error *error)
+bool shadow_map(struct run *run, const char *assignment, const char *table, struct arena *arena,
+                const char **column, const char **expression, struct error *error)
 {
     static const char END[] = " AS pghaul_value\n   FROM ";
     const char *equals = strchr(assignment, '=');
@@ -191,15 +203,16 @@ bool shadow_map(struct run *run, const char *assignment, const char *table, stru
         return error_context(error, "mapping \"%s\"", assignment);
     }
     if (!session_set(run->session, "search_path", "pg_catalog, pg_temp", true, error) ||
-        !session_query(run->session, &rows, "SELECT pg_get_viewdef('pg_temp.pghaul_map'::regclass)", NO_PARAMS,
-                       error) ||
+        !session_query(run->session, &rows, "SELECT pg_get_viewdef('pg_temp.pghaul_map'::regclass)",
+                       NO_PARAMS, error) ||
         !session_run(run->session, "DROP VIEW pg_temp.pghaul_map", error))
         return false;
     start = rows_text(&rows, 0, 0) + strlen(" SELECT ");
     for (const char *at = strstr(start, END); at != NULL; at = strstr(at + 1, END))
         end = at;
     if (end == NULL)
-        return error_set(error, ERROR_INTERNAL, "could not read back the mapping \"%s\"", assignment);
+        return error_set(error, ERROR_INTERNAL, "could not read back the mapping \"%s\"",
+                         assignment);
     *expression = arena_format(arena, "%.*s", (int)(end - start), start);
     return true;
 }
@@ -228,7 +241,8 @@ static long text_limit(const char *type)
     return paren == NULL ? 0 : strtol(paren + 1, NULL, 10);
 }
 
-/* Are values of the key equal after the change exactly when they were before, and ordered the same? */
+/* Are values of the key equal after the change exactly when they were before, and ordered the same?
+ */
 static bool key_keeps_meaning(const char *from, const char *to)
 {
     if (strcmp(from, to) == 0)
@@ -252,11 +266,13 @@ static struct plan_column *column_of_source(struct plan *plan, const char *sourc
 /* Source columns first, in order; then the new ones. */
 static void read_columns(struct plan *plan, const struct table *source, const struct table *shadow)
 {
-    plan->columns = arena_alloc(&plan->arena,
-                                sizeof(*plan->columns) * (size_t)(source->column_count + shadow->column_count + 1));
+    plan->columns =
+        arena_alloc(&plan->arena, sizeof(*plan->columns) *
+                                      (size_t)(source->column_count + shadow->column_count + 1));
     plan->column_count = 0;
     for (int i = 0; i < source->column_count; i++) {
-        /* The clone's attribute numbers are 1, 2, 3, ...: dropped columns of the source are not copied. */
+        /* The clone's attribute numbers are 1, 2, 3, ...: dropped columns of the source are not
+         * copied. */
         const struct table_column *from = &source->columns[i];
         const struct table_column *to = table_column_by_number(shadow, i + 1);
 
@@ -285,8 +301,9 @@ static const struct table_index *same_key(const struct table *shadow, const stru
         const struct table_index *index = &shadow->indexes[i];
         int found = 0;
 
-        if (!index->unique || !index->valid || !index->immediate || index->partial || index->has_expressions ||
-            strcmp(index->method, "btree") != 0 || index->column_count != plan->key_count)
+        if (!index->unique || !index->valid || !index->immediate || index->partial ||
+            index->has_expressions || strcmp(index->method, "btree") != 0 ||
+            index->column_count != plan->key_count)
             continue;
         for (int c = 0; c < index->column_count; c++)
             for (int k = 0; k < plan->key_count; k++)
@@ -301,7 +318,9 @@ static bool key_lost(const char *what, struct error *error)
 {
     error_set(error, ERROR_REFUSED, "the actions change what identifies a row: %s", what);
     error_detail(error, "the key is how a change to the table finds its row in the copy");
-    return error_hint(error, "keep the key as it is in this job; change it in another one, or in place, afterwards");
+    return error_hint(
+        error,
+        "keep the key as it is in this job; change it in another one, or in place, afterwards");
 }
 
 /* "pg_catalog" of "OPERATOR(pg_catalog.=)", as SQL. */
@@ -314,12 +333,14 @@ static const char *operator_schema(struct arena *arena, const char *operator)
     return strcmp(schema, "pg_catalog") == 0 ? NULL : schema;
 }
 
-static bool read_key_column(struct plan *plan, const struct table *source, const struct table *shadow,
-                            const char *name, const char *equal, struct plan_key_column *key, struct error *error)
+static bool read_key_column(struct plan *plan, const struct table *source,
+                            const struct table *shadow, const char *name, const char *equal,
+                            struct plan_key_column *key, struct error *error)
 {
     const struct table_column *from = table_column_by_name(source, name);
     const struct plan_column *column = column_of_source(plan, name);
-    const struct table_column *to = column->target == NULL ? NULL : table_column_by_name(shadow, column->target);
+    const struct table_column *to =
+        column->target == NULL ? NULL : table_column_by_name(shadow, column->target);
     TEXT_AUTO what = {0};
 
     if (to == NULL) {
@@ -344,7 +365,8 @@ static bool read_key_column(struct plan *plan, const struct table *source, const
     return true;
 }
 
-static bool read_key(struct plan *plan, const struct table *source, const struct table *shadow, struct error *error)
+static bool read_key(struct plan *plan, const struct table *source, const struct table *shadow,
+                     struct error *error)
 {
     const struct table_index *index = table_key(source, NULL);
     const struct table_index *successor;
@@ -353,8 +375,8 @@ static bool read_key(struct plan *plan, const struct table *source, const struct
     plan->key_count = index->column_count;
     plan->key = arena_alloc(&plan->arena, sizeof(*plan->key) * (size_t)plan->key_count);
     for (int i = 0; i < plan->key_count; i++)
-        if (!read_key_column(plan, source, shadow, index->columns[i].name, index->columns[i].equal, &plan->key[i],
-                             error))
+        if (!read_key_column(plan, source, shadow, index->columns[i].name, index->columns[i].equal,
+                             &plan->key[i], error))
             return false;
     successor = same_key(shadow, plan);
     if (successor == NULL)
@@ -378,12 +400,14 @@ static bool read_hashable(struct run *run, struct plan *plan, struct error *erro
     (void)text_string(&sql);
     return session_run(run->session, "SAVEPOINT hashable", error) &&
            ((plan->key_hashable = session_run_text(run->session, &sql, error)), true) &&
-           session_run(run->session, "ROLLBACK TO SAVEPOINT hashable; RELEASE SAVEPOINT hashable", error);
+           session_run(run->session, "ROLLBACK TO SAVEPOINT hashable; RELEASE SAVEPOINT hashable",
+                       error);
 }
 
 static void read_indexes(struct plan *plan, const struct table *source, const struct table *shadow)
 {
-    plan->indexes = arena_alloc(&plan->arena, sizeof(*plan->indexes) * (size_t)(shadow->index_count + 1));
+    plan->indexes =
+        arena_alloc(&plan->arena, sizeof(*plan->indexes) * (size_t)(shadow->index_count + 1));
     plan->index_count = 0;
     for (int i = 0; i < shadow->index_count; i++) {
         const struct table_index *index = &shadow->indexes[i];
@@ -399,7 +423,8 @@ static void read_indexes(struct plan *plan, const struct table *source, const st
             .initially_deferred = index->initially_deferred,
         };
     }
-    plan->source_indexes = arena_alloc(&plan->arena, sizeof(char *) * (size_t)(source->index_count + 1));
+    plan->source_indexes =
+        arena_alloc(&plan->arena, sizeof(char *) * (size_t)(source->index_count + 1));
     plan->source_index_count = source->index_count;
     plan->source_deferrable = false;
     for (int i = 0; i < source->index_count; i++) {
@@ -410,7 +435,8 @@ static void read_indexes(struct plan *plan, const struct table *source, const st
 
 static void read_checks(struct plan *plan, const struct table *shadow)
 {
-    plan->checks = arena_alloc(&plan->arena, sizeof(*plan->checks) * (size_t)(shadow->constraint_count + 1));
+    plan->checks =
+        arena_alloc(&plan->arena, sizeof(*plan->checks) * (size_t)(shadow->constraint_count + 1));
     plan->check_count = 0;
     for (int i = 0; i < shadow->constraint_count; i++)
         if (!shadow->constraints[i].validated)
@@ -420,25 +446,32 @@ static void read_checks(struct plan *plan, const struct table *shadow)
 }
 
 /* What actions may not do, seen by what they did. */
-static bool check_effects(const struct table *source, const struct table *shadow, struct error *error)
+static bool check_effects(const struct table *source, const struct table *shadow,
+                          struct error *error)
 {
     for (int i = 0; i < shadow->constraint_count; i++)
         if (shadow->constraints[i].type == 'f') {
             error_set(error, ERROR_REFUSED, "foreign keys cannot be added by a shadow copy yet");
-            return error_hint(error, "add %s after the job, NOT VALID first", shadow->constraints[i].name);
+            return error_hint(error, "add %s after the job, NOT VALID first",
+                              shadow->constraints[i].name);
         }
     for (int i = 0; i < shadow->index_count; i++)
         if (shadow->indexes[i].constraint_type == 'x' && !shadow->indexes[i].immediate) {
-            error_set(error, ERROR_REFUSED, "exclusion constraint %s is deferrable", shadow->indexes[i].name);
-            return error_hint(error, "it would have to be built under the lock of the swap; make it NOT DEFERRABLE");
+            error_set(error, ERROR_REFUSED, "exclusion constraint %s is deferrable",
+                      shadow->indexes[i].name);
+            return error_hint(
+                error,
+                "it would have to be built under the lock of the swap; make it NOT DEFERRABLE");
         }
     for (int i = 0; i < shadow->column_count; i++)
         if (shadow->columns[i].identity != '\0') {
-            error_set(error, ERROR_REFUSED, "the actions make %s an identity column", shadow->columns[i].name);
+            error_set(error, ERROR_REFUSED, "the actions make %s an identity column",
+                      shadow->columns[i].name);
             return error_hint(error, "do that in place, after the job: it takes milliseconds");
         }
     if (shadow->persistence != source->persistence || strcmp(shadow->owner, source->owner) != 0)
-        return error_set(error, ERROR_REFUSED, "the actions change the table's owner or persistence");
+        return error_set(error, ERROR_REFUSED,
+                         "the actions change the table's owner or persistence");
     return true;
 }
 
@@ -450,7 +483,8 @@ static const char *autovacuum_options(struct arena *arena, const char *reloption
     return found == NULL ? "" : arena_format(arena, "%.*s", (int)strcspn(found, ","), found);
 }
 
-bool shadow_read(struct run *run, const struct table *source, const struct table *shadow, struct error *error)
+bool shadow_read(struct run *run, const struct table *source, const struct table *shadow,
+                 struct error *error)
 {
     struct plan *plan = &copy_of(run)->plan;
 
@@ -464,7 +498,8 @@ bool shadow_read(struct run *run, const struct table *source, const struct table
     return read_key(plan, source, shadow, error) && read_hashable(run, plan, error);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- strip */
+/* -----------------------------------------------------------------------------------------------------------
+ * strip */
 
 bool shadow_strip(struct run *run, const struct table *shadow, struct error *error)
 {
@@ -474,10 +509,11 @@ bool shadow_strip(struct run *run, const struct table *shadow, struct error *err
 
     /* What hangs on the indexes is remembered as SQL, in the job, before they go. */
     if (!attached_index_sql(run->session, shadow->oid, shadow->oid, &restore, error) ||
-        !session_execute(run->session,
-                         "UPDATE pghaul.job SET facts = facts || jsonb_build_object('index_sql', $2::text)\n"
-                         " WHERE id = $1::bigint",
-                         PARAMS(NUMBER(run->job.id), text_string(&restore)), NULL, error))
+        !session_execute(
+            run->session,
+            "UPDATE pghaul.job SET facts = facts || jsonb_build_object('index_sql', $2::text)\n"
+            " WHERE id = $1::bigint",
+            PARAMS(NUMBER(run->job.id), text_string(&restore)), NULL, error))
         return false;
     for (int i = 0; i < shadow->index_count; i++) {
         const struct table_index *index = &shadow->indexes[i];
@@ -486,7 +522,8 @@ bool shadow_strip(struct run *run, const struct table *shadow, struct error *err
             flow_expand_with(&copy->forward, &sql, "ALTER TABLE {to} DROP CONSTRAINT {name};\n",
                              SQL_NAMES({"name", sql_ident(index->constraint)}));
         else
-            sql_expand(&sql, "DROP INDEX {index};\n", SQL_NAMES({"index", sql_table("pghaul", index->name)}));
+            sql_expand(&sql, "DROP INDEX {index};\n",
+                       SQL_NAMES({"index", sql_table("pghaul", index->name)}));
     }
     for (int i = 0; i < copy->plan.check_count; i++)
         flow_expand_with(&copy->forward, &sql, "ALTER TABLE {to} DROP CONSTRAINT {name};\n",
@@ -495,7 +532,8 @@ bool shadow_strip(struct run *run, const struct table *shadow, struct error *err
     return run_ddl(run, text_string(&sql), error);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- phase */
+/* -----------------------------------------------------------------------------------------------------------
+ * phase */
 
 bool shadow_forward(struct run *run, struct error *error)
 {
@@ -510,17 +548,20 @@ bool shadow_forward(struct run *run, struct error *error)
     if (copy->shadow_oid != 0)
         return true;
     if (!session_begin(run->session, error) ||
-        !flow_run(&copy->forward, run->session, "LOCK TABLE ONLY {from} IN ACCESS SHARE MODE", error) ||
+        !flow_run(&copy->forward, run->session, "LOCK TABLE ONLY {from} IN ACCESS SHARE MODE",
+                  error) ||
         !attached_fingerprint(run->session, copy->plan.source_oid, fingerprint, error))
         goto out;
     if (strcmp(fingerprint, copy->plan.attached_fingerprint) != 0) {
-        error_set(error, ERROR_REFUSED, "the table's definition was changed since the job was planned");
+        error_set(error, ERROR_REFUSED,
+                  "the table's definition was changed since the job was planned");
         error_hint(error, "abort the job and start again");
         goto out;
     }
     if (!table_describe(run->session, copy->plan.source_oid, &arena, &source, error) ||
         !shadow_build(run, source, &arena, &changes, error) ||
-        !flow_query(&copy->forward, run->session, &rows, "SELECT '{to}'::regclass::oid", NO_PARAMS, error) ||
+        !flow_query(&copy->forward, run->session, &rows, "SELECT '{to}'::regclass::oid", NO_PARAMS,
+                    error) ||
         !table_describe(run->session, (uint32_t)rows_int64(&rows, 0, 0), &arena, &shadow, error))
         goto out;
     ok = shadow_strip(run, shadow, error) && copy_set_shadow(run, shadow->oid, error) &&

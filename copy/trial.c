@@ -7,7 +7,8 @@
 
 enum { SAMPLE_ROWS = 20000 };
 
-/* The load's statement must be possible before anything is created: no assignment cast is what is found most often. */
+/* The load's statement must be possible before anything is created: no assignment cast is what is
+ * found most often. */
 static bool explain_load(struct run *run, struct error *error)
 {
     TEXT_AUTO sql = {0};
@@ -29,18 +30,22 @@ static bool explain_way_back(struct run *run, struct error *error)
     if (copy->plan.no_rollback)
         return true;
     /* The tables as they are now: what will be the old one still has the user's name. */
-    flow_expand_with(&copy->backward, &sql, "EXPLAIN INSERT INTO {old} ({columns}) SELECT {values} FROM ONLY {new} AS r",
+    flow_expand_with(&copy->backward, &sql,
+                     "EXPLAIN INSERT INTO {old} ({columns}) SELECT {values} FROM ONLY {new} AS r",
                      SQL_NAMES({"old", sql_fragment(copy->forward.from_qualified)},
                                {"new", sql_fragment(copy->forward.to_qualified)}));
     if (session_run_text(run->session, &sql, error))
         return true;
     error->code = ERROR_REFUSED;
     error_context(error, "there is no way back");
-    return error_hint(error, "say how with --reverse-map 'column = expression', or give up rollback with --no-rollback");
+    return error_hint(
+        error,
+        "say how with --reverse-map 'column = expression', or give up rollback with --no-rollback");
 }
 
-static const char SAMPLE[] = "INSERT INTO {to} ({columns})\n"
-                             "SELECT {values} FROM ONLY {from} AS r TABLESAMPLE SYSTEM ({percent}) LIMIT {rows}";
+static const char SAMPLE[] =
+    "INSERT INTO {to} ({columns})\n"
+    "SELECT {values} FROM ONLY {from} AS r TABLESAMPLE SYSTEM ({percent}) LIMIT {rows}";
 
 static bool load_sample(struct run *run, int64_t *rows, struct error *error)
 {
@@ -53,7 +58,8 @@ static bool load_sample(struct run *run, int64_t *rows, struct error *error)
 
     snprintf(percent_text, sizeof(percent_text), "%.6f", percent > 100 ? 100 : percent);
     flow_expand_with(&copy->forward, &sql, SAMPLE,
-                     SQL_NAMES({"percent", sql_fragment(percent_text)}, {"rows", sql_fragment(NUMBER(SAMPLE_ROWS))}));
+                     SQL_NAMES({"percent", sql_fragment(percent_text)},
+                               {"rows", sql_fragment(NUMBER(SAMPLE_ROWS))}));
     if (session_execute(run->session, text_string(&sql), NO_PARAMS, rows, error))
         return true;
     error->code = ERROR_REFUSED;
@@ -70,9 +76,11 @@ static bool build_indexes(struct run *run, struct error *error)
         TEXT_AUTO sql = {0};
 
         flow_expand_with(&copy->forward, &sql,
-                         index->constraint_type == 'x' ? "ALTER TABLE {to} ADD CONSTRAINT {name} {definition}"
-                                                       : "CREATE {unique}INDEX {name} ON {to} {tail}",
-                         SQL_NAMES({"name", sql_ident(index->name)}, {"definition", sql_fragment(index->definition)},
+                         index->constraint_type == 'x'
+                             ? "ALTER TABLE {to} ADD CONSTRAINT {name} {definition}"
+                             : "CREATE {unique}INDEX {name} ON {to} {tail}",
+                         SQL_NAMES({"name", sql_ident(index->name)},
+                                   {"definition", sql_fragment(index->definition)},
                                    {"unique", sql_fragment(index->unique ? "UNIQUE " : "")},
                                    {"tail", sql_fragment(index->tail)}));
         if (!session_run_text(run->session, &sql, error)) {
@@ -93,11 +101,13 @@ bool trial_run(struct run *run, struct trial *trial, struct error *error)
 
     *trial = (struct trial){0};
     if (!explain_load(run, error) || !explain_way_back(run, error) ||
-        !session_query(run->session, &before, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn", NO_PARAMS, error) ||
+        !session_query(run->session, &before, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn",
+                       NO_PARAMS, error) ||
         !load_sample(run, &trial->rows, error) || !build_indexes(run, error) ||
-        !flow_query(&copy->forward, run->session, &after,
-                    "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, pg_total_relation_size('{to}')", NO_PARAMS,
-                    error))
+        !flow_query(
+            &copy->forward, run->session, &after,
+            "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, pg_total_relation_size('{to}')",
+            NO_PARAMS, error))
         return false;
     scale = trial->rows > 0 && copy->plan.row_estimate > trial->rows
                 ? (double)copy->plan.row_estimate / (double)trial->rows

@@ -12,45 +12,53 @@
 #include "engine/job/walk.h"
 
 enum {
-    ROUNDS_BEFORE_DUAL = 10, /* keys so hot that they are always in the log again: write them through */
+    ROUNDS_BEFORE_DUAL =
+        10, /* keys so hot that they are always in the log again: write them through */
     ROUNDS_MAX = 1000,
     ROUND_WAIT_MS = 50,
 };
 
 /*
- * {range_r}, {range_s}: the chunk in either table. Only what differs leaves the join; how many rows there were is counted
- * on the index, in the same snapshot.
+ * {range_r}, {range_s}: the chunk in either table. Only what differs leaves the join; how many rows
+ * there were is counted on the index, in the same snapshot.
  */
 static const char COMPARE[] =
     "WITH different AS MATERIALIZED (\n"
     "    SELECT {key_of_pair}\n"
     "      FROM (SELECT * FROM ONLY {from} AS r WHERE {range_r}) AS r\n"
     "      FULL JOIN (SELECT * FROM {to} AS s WHERE {range_s}) AS s ON {r_is_s}\n"
-    "     WHERE {r_first} IS NULL OR {s_first} IS NULL OR record_image_ne(ROW({casts}), ROW({s_values}))),\n"
+    "     WHERE {r_first} IS NULL OR {s_first} IS NULL OR record_image_ne(ROW({casts}), "
+    "ROW({s_values}))),\n"
     "kept AS (\n"
     "    INSERT INTO {check} ({k}, in_flight)\n"
     "    SELECT {k_k}, {k_is_logged} FROM different AS k\n"
     "    RETURNING {k}, in_flight),\n"
     "repaired AS (INSERT INTO {log_a} ({k}) SELECT {k} FROM kept WHERE NOT in_flight)\n"
     "SELECT (SELECT count(*) FROM ONLY {from} AS r WHERE {range_r}),\n"
-    "       (SELECT count(*) FROM kept WHERE in_flight), (SELECT count(*) FROM kept WHERE NOT in_flight)";
+    "       (SELECT count(*) FROM kept WHERE in_flight), (SELECT count(*) FROM kept WHERE NOT "
+    "in_flight)";
 
-/* The kept keys once more. Equal: done with. Different and logged: stays. Different and not logged: a difference. */
+/* The kept keys once more. Equal: done with. Different and logged: stays. Different and not logged:
+ * a difference. */
 static const char COMPARE_AGAIN[] =
     "WITH again AS (\n"
     "    SELECT {k_k}, {k_is_logged} AS logged,\n"
     "           CASE WHEN {r_first} IS NULL OR {s_first} IS NULL\n"
     "                THEN ({r_first} IS NULL) <> ({s_first} IS NULL)\n"
     "                ELSE record_image_ne(ROW({casts}), ROW({s_values})) END AS differs\n"
-    "      FROM {check} AS k LEFT JOIN ONLY {from} AS r ON {r_is_k} LEFT JOIN {to} AS s ON {s_is_k}),\n"
+    "      FROM {check} AS k LEFT JOIN ONLY {from} AS r ON {r_is_k} LEFT JOIN {to} AS s ON "
+    "{s_is_k}),\n"
     "equal AS (DELETE FROM {check} AS b USING again AS k WHERE {b_is_k} AND NOT k.differs),\n"
     "repaired AS (INSERT INTO {log_a} ({k}) SELECT {k} FROM again WHERE differs AND NOT logged)\n"
-    "SELECT count(*) FILTER (WHERE differs AND NOT logged), count(*) FILTER (WHERE differs) FROM again";
+    "SELECT count(*) FILTER (WHERE differs AND NOT logged), count(*) FILTER (WHERE differs) FROM "
+    "again";
 
-void verify_statement(const struct flow *flow, const char *range_r, const char *range_s, struct text *sql)
+void verify_statement(const struct flow *flow, const char *range_r, const char *range_s,
+                      struct text *sql)
 {
-    flow_expand_with(flow, sql, COMPARE,
-                     SQL_NAMES({"range_r", sql_fragment(range_r)}, {"range_s", sql_fragment(range_s)}));
+    flow_expand_with(
+        flow, sql, COMPARE,
+        SQL_NAMES({"range_r", sql_fragment(range_r)}, {"range_s", sql_fragment(range_s)}));
 }
 
 struct verify_work {
@@ -61,22 +69,28 @@ struct verify_work {
     atomic_llong differences;
 };
 
-/* A chunk is a whole span: it writes nothing and locks nothing, and finding a bound in between would cost a scan. */
-static const char WHOLE_SPAN[] = "SELECT $2::text[], true, $3::bigint FROM (SELECT $1::text[]) AS cursor";
+/* A chunk is a whole span: it writes nothing and locks nothing, and finding a bound in between
+ * would cost a scan. */
+static const char WHOLE_SPAN[] =
+    "SELECT $2::text[], true, $3::bigint FROM (SELECT $1::text[]) AS cursor";
 
 /* The same positions over either table: its own names and types of the key. */
-static void verify_orders(const struct copy *copy, struct arena *arena, struct order *r, struct order *s)
+static void verify_orders(const struct copy *copy, struct arena *arena, struct order *r,
+                          struct order *s)
 {
     const struct plan *plan = &copy->plan;
     struct order_column from[TABLE_KEY_COLUMNS_MAX], to[TABLE_KEY_COLUMNS_MAX];
 
     for (int i = 0; i < plan->key_count; i++) {
-        from[i] =
-            (struct order_column){plan->key[i].source, plan->key[i].source_type, plan->key[i].operator_schema};
-        to[i] = (struct order_column){plan->key[i].target, plan->key[i].target_type, plan->key[i].operator_schema};
+        from[i] = (struct order_column){plan->key[i].source, plan->key[i].source_type,
+                                        plan->key[i].operator_schema};
+        to[i] = (struct order_column){plan->key[i].target, plan->key[i].target_type,
+                                      plan->key[i].operator_schema};
     }
-    order_keys(r, arena, copy->forward.from_qualified, "r", from, plan->key_count, plan->heap_bytes / 8192);
-    order_keys(s, arena, copy->forward.to_qualified, "s", to, plan->key_count, plan->heap_bytes / 8192);
+    order_keys(r, arena, copy->forward.from_qualified, "r", from, plan->key_count,
+               plan->heap_bytes / 8192);
+    order_keys(s, arena, copy->forward.to_qualified, "s", to, plan->key_count,
+               plan->heap_bytes / 8192);
 }
 
 static bool verify_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
@@ -84,7 +98,8 @@ static bool verify_chunk(struct walk_chunk *chunk, void *arg, struct error *erro
     struct verify_work *work = arg;
     ROWS_AUTO rows = {0};
 
-    if (!session_query(chunk->session, &rows, text_string(&work->statement), PARAMS(chunk->from, chunk->to), error))
+    if (!session_query(chunk->session, &rows, text_string(&work->statement),
+                       PARAMS(chunk->from, chunk->to), error))
         return false;
     chunk->rows = rows_int64(&rows, 0, 0);
     atomic_fetch_add(&work->left_out, rows_int64(&rows, 0, 1));
@@ -98,7 +113,8 @@ static bool verify_prepare(struct session *session, void *arg, struct error *err
 
     /* Both sides come in key order from an index; a chunk is small beside the tables. */
     return session_run(session, "SET random_page_cost = 1.1; SET work_mem = '64MB'", error) &&
-           (work->search_path == NULL || session_set(session, "search_path", work->search_path, false, error));
+           (work->search_path == NULL ||
+            session_set(session, "search_path", work->search_path, false, error));
 }
 
 bool verify_plan(struct run *run, struct error *error)
@@ -114,15 +130,17 @@ bool verify_plan(struct run *run, struct error *error)
                   "DROP TABLE IF EXISTS {check};\n"
                   "CREATE TABLE {check} ({k_definition}, in_flight boolean NOT NULL)",
                   error) &&
-         (r.search_path == NULL || session_set(run->session, "search_path", r.search_path, true, error)) &&
-         walk_plan(run->session, run->job.id, "verify", r.plan_sql, PARAMS(NUMBER(spans < 1000 ? spans : 1000)),
-                   error);
+         (r.search_path == NULL ||
+          session_set(run->session, "search_path", r.search_path, true, error)) &&
+         walk_plan(run->session, run->job.id, "verify", r.plan_sql,
+                   PARAMS(NUMBER(spans < 1000 ? spans : 1000)), error);
     arena_deinit(&arena);
     return ok;
 }
 
 /* Replays and compares the kept keys until none is left. *differences grows by what is found. */
-static bool compare_again(struct run *run, const struct flow *flow, int64_t *differences, struct error *error)
+static bool compare_again(struct run *run, const struct flow *flow, int64_t *differences,
+                          struct error *error)
 {
     struct capture_state before;
     bool ok = true;
@@ -141,9 +159,11 @@ static bool compare_again(struct run *run, const struct flow *flow, int64_t *dif
         if (round == ROUNDS_MAX) {
             error_set(error, ERROR_DIFFERS, "%s keys could not be compared: they are never at rest",
                       rows_text(&rows, 0, 1));
-            return error_hint(error, "see pghaul status %s; a transaction may be holding them", run->job.name);
+            return error_hint(error, "see pghaul status %s; a transaction may be holding them",
+                              run->job.name);
         }
-        progress_reason(run->progress, "comparing %s keys that were in flight", rows_text(&rows, 0, 1));
+        progress_reason(run->progress, "comparing %s keys that were in flight",
+                        rows_text(&rows, 0, 1));
         if (round == ROUNDS_BEFORE_DUAL && flow->dual_possible)
             ok = capture_set_mode(run, flow, CAPTURE_DUAL, error);
         ok = ok && (round == 0 || stop_sleep_ms(run->stop, ROUND_WAIT_MS, error)) &&
@@ -158,18 +178,22 @@ static bool check_stuck(struct run *run, const struct flow *flow, struct error *
     ROWS_AUTO rows = {0};
 
     if (!flow_query(flow, run->session, &rows,
-                    "SELECT count(*) OVER (), {k_text}, message FROM {stuck} AS k LIMIT 1", NO_PARAMS, error))
+                    "SELECT count(*) OVER (), {k_text}, message FROM {stuck} AS k LIMIT 1",
+                    NO_PARAMS, error))
         return false;
     if (rows_count(&rows) == 0)
         return true;
     error_set(error, ERROR_DIFFERS, "%s rows cannot go into the new table", rows_text(&rows, 0, 0));
     error_detail(error, "for example key (%s): %s", rows_text(&rows, 0, 1), rows_text(&rows, 0, 2));
-    return error_hint(error, "change those rows so that the new table takes them, then pghaul resume %s; their keys "
-                             "are in pghaul.%s_stuck",
-                      run->job.name, flow->label);
+    return error_hint(
+        error,
+        "change those rows so that the new table takes them, then pghaul resume %s; their keys "
+        "are in pghaul.%s_stuck",
+        run->job.name, flow->label);
 }
 
-static bool record(struct run *run, int64_t rows, int64_t differences, int64_t left_out, struct error *error)
+static bool record(struct run *run, int64_t rows, int64_t differences, int64_t left_out,
+                   struct error *error)
 {
     char fact[256];
 
@@ -182,7 +206,8 @@ static bool record(struct run *run, int64_t rows, int64_t differences, int64_t l
     if (differences > 0 && !job_event(run->session, run->job.id, "differences", error, "%s", fact))
         return false;
     return session_execute(run->session,
-                           "UPDATE pghaul.job SET facts = jsonb_set(facts, '{verify,at}', to_jsonb(clock_timestamp()))\n"
+                           "UPDATE pghaul.job SET facts = jsonb_set(facts, '{verify,at}', "
+                           "to_jsonb(clock_timestamp()))\n"
                            " WHERE id = $1::bigint",
                            PARAMS(NUMBER(run->job.id)), NULL, error);
 }
@@ -213,7 +238,8 @@ bool verify_forward(struct run *run, struct error *error)
     ok = walk_totals(run->session, run->job.id, "verify", &totals, error);
     if (ok) {
         progress_start(run->progress, "verify", totals.rows, copy->plan.row_estimate);
-        ok = walk_run(run, &walk, error) && walk_totals(run->session, run->job.id, "verify", &totals, error);
+        ok = walk_run(run, &walk, error) &&
+             walk_totals(run->session, run->job.id, "verify", &totals, error);
     }
     differences = atomic_load(&work.differences);
     ok = ok && compare_again(run, flow, &differences, error) &&
@@ -221,7 +247,9 @@ bool verify_forward(struct run *run, struct error *error)
          record(run, totals.rows, differences, atomic_load(&work.left_out), error) &&
          flow_run(flow, run->session, "DROP TABLE IF EXISTS {check}", error);
     if (ok && differences > 0)
-        log_warning(run->log, "verify: %" PRId64 " rows differed; they were repaired and compared again", differences);
+        log_warning(run->log,
+                    "verify: %" PRId64 " rows differed; they were repaired and compared again",
+                    differences);
     text_deinit(&work.statement);
     arena_deinit(&arena);
     return ok;
@@ -231,11 +259,12 @@ bool verify_fresh(struct run *run, bool *fresh, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(run->session, &rows,
-                       "SELECT coalesce((facts #>> '{verify,at}')::timestamptz\n"
-                       "                > clock_timestamp() - $2::bigint * interval '1 millisecond', false)\n"
-                       "  FROM pghaul.job WHERE id = $1::bigint",
-                       PARAMS(NUMBER(run->job.id), NUMBER(run->job.settings.verify_age_ms)), error))
+    if (!session_query(
+            run->session, &rows,
+            "SELECT coalesce((facts #>> '{verify,at}')::timestamptz\n"
+            "                > clock_timestamp() - $2::bigint * interval '1 millisecond', false)\n"
+            "  FROM pghaul.job WHERE id = $1::bigint",
+            PARAMS(NUMBER(run->job.id), NUMBER(run->job.settings.verify_age_ms)), error))
         return false;
     *fresh = rows_bool(&rows, 0, 0);
     return true;

@@ -1,577 +1,20 @@
 #include "copy/kinds/alter.h"
 
-#include <inttypes.h>
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "copy/actions.h"
 #include "copy/arm.h"
-#include "copy/attached.h"
 #include "copy/capture.h"
 #include "copy/copy.h"
 #include "copy/cutover.h"
 #include "copy/index.h"
 #include "copy/leave.h"
 #include "copy/load.h"
-#include "copy/lock.h"
 #include "copy/replay.h"
 #include "copy/shadow.h"
-#include "copy/trial.h"
 #include "copy/verify.h"
-#include "engine/job/schema.h"
 
-/* The trial's tables carry a number that no job has: it is rolled back, but two trials may run at once. */
-#define TRIAL_NUMBER (INT64_C(900000000) + getpid())
-
-enum { TRIAL_TIMEOUT_MS = 5000 };
-
-/* ---------------------------------------------------------------------------------------------------- preparation */
-
-/* Everything that alter_prepare() works with. */
-struct preparation {
-    struct run *run;
-    const struct alter_options *options;
-    struct arena arena;
-    struct table *source;
-    struct findings findings;
-    struct shadow_changes changes;
-    struct trial trial;
-};
-
-static const char **copy_strings(struct arena *arena, const char *const *strings, int count)
-{
-    const char **copies = arena_alloc(arena, sizeof(char *) * (size_t)(count + 1));
-
-    for (int i = 0; i < count; i++)
-        copies[i] = arena_copy(arena, strings[i]);
-    return copies;
-}
-
-/* Rows, when the table was never analyzed: by what a page of this many bytes usually holds. */
-static int64_t guess_rows(const struct table *source)
-{
-    return source->row_estimate >= 0 ? source->row_estimate : source->heap_bytes / 100;
-}
-
-static bool choose_order(struct preparation *prep, struct plan *plan, struct error *error)
-{
-    const struct settings *settings = &prep->options->settings;
-
-    if (prep->options->order_by != NULL) {
-        plan->order = PLAN_KEY;
-        plan->order_why = "--order-by";
-        return true;
-    }
-    if (settings->order == ORDER_KEY) {
-        plan->order = PLAN_KEY;
-        plan->order_why = "asked for";
-    } else {
-        plan->order = PLAN_HEAP;
-        plan->order_why = "no index is touched, and the rows stay as they lie";
-    }
-    return error->code == ERROR_NONE;
-}
-
-/* What does not depend on what the actions do. */
-static bool begin_plan(struct preparation *prep, struct error *error)
-{
-    struct run *run = prep->run;
-    const struct table *source = prep->source;
-    struct plan *plan = &copy_of(run)->plan;
-    char fingerprint[33];
-
-    plan->source_oid = source->oid;
-    plan->schema = arena_copy(&plan->arena, source->schema);
-    plan->table = arena_copy(&plan->arena, source->name);
-    plan->owner = arena_copy(&plan->arena, source->owner);
-    plan->search_path = arena_copy(&plan->arena, session_user_search_path(run->session));
-    plan->no_rollback = prep->options->no_rollback;
-    plan->actions = copy_strings(&plan->arena, prep->options->actions, prep->options->action_count);
-    plan->action_count = prep->options->action_count;
-    plan->row_estimate = guess_rows(source);
-    plan->heap_bytes = source->heap_bytes;
-    plan->table_bytes = source->heap_bytes + source->toast_bytes;
-    if (!choose_order(prep, plan, error) ||
-        !attached_fingerprint(run->session, source->oid, fingerprint, error))
-        return false;
-    plan->attached_fingerprint = arena_copy(&plan->arena, fingerprint);
-    return true;
-}
-
-static bool set_map(struct preparation *prep, const char *assignment, bool reverse, struct error *error)
-{
-    struct copy *copy = copy_of(prep->run);
-    const char *column, *expression;
-    const char *table = reverse ? copy->forward.to_qualified : copy->forward.from_qualified;
-
-    if (!shadow_map(prep->run, assignment, table, &copy->plan.arena, &column, &expression, error))
-        return false;
-    for (int i = 0; i < copy->plan.column_count; i++) {
-        struct plan_column *at = &copy->plan.columns[i];
-        const char *name = reverse ? at->source : at->target;
-
-        if (name == NULL || strcmp(name, column) != 0)
-            continue;
-        if (reverse)
-            at->reverse_map = expression;
-        else
-            at->map = expression;
-        return true;
-    }
-    error_set(error, ERROR_REFUSED, "mapping \"%s\": the %s table has no column \"%s\"", assignment,
-              reverse ? "old" : "new", column);
-    return error_hint(error, "nothing was changed");
-}
-
-/* --map, USING of the actions, --reverse-map. The columns are known, the key is not touched by any of them. */
-static bool set_maps(struct preparation *prep, struct error *error)
-{
-    const struct alter_options *options = prep->options;
-
-    for (int i = 0; i < options->action_count; i++) {
-        struct action action;
-
-        if (!actions_check(options->actions[i], &prep->arena, &action, error))
-            return false;
-        for (int u = 0; u < action.using_count; u++)
-            if (!set_map(prep,
-                         arena_format(&prep->arena, "%s = %s", action.usings[u].column, action.usings[u].expression),
-                         false, error))
-                return false;
-    }
-    for (int i = 0; i < options->map_count; i++)
-        if (!set_map(prep, options->maps[i], false, error))
-            return false;
-    for (int i = 0; i < options->reverse_map_count; i++)
-        if (!set_map(prep, options->reverse_maps[i], true, error))
-            return false;
-    for (int i = 0; i < copy_of(prep->run)->plan.key_count; i++)
-        for (int c = 0; c < copy_of(prep->run)->plan.column_count; c++) {
-            const struct plan_column *column = &copy_of(prep->run)->plan.columns[c];
-
-            if (column->map != NULL && column->target != NULL &&
-                strcmp(column->target, copy_of(prep->run)->plan.key[i].target) == 0) {
-                error_set(error, ERROR_REFUSED, "column %s identifies rows and cannot be mapped", column->target);
-                return error_hint(error, "nothing was changed");
-            }
-        }
-    return true;
-}
-
-/* The columns of the walk: the key's own, or those of --order-by followed by the key's. */
-static bool choose_walk(struct preparation *prep, struct error *error)
-{
-    struct plan *plan = &copy_of(prep->run)->plan;
-    TEXT_AUTO list = {0};
-    char *rest, *name;
-
-    plan->walk = arena_alloc(&plan->arena, sizeof(*plan->walk) * (TABLE_KEY_COLUMNS_MAX * 2));
-    plan->walk_count = 0;
-    text_append(&list, prep->options->order_by != NULL ? prep->options->order_by : "");
-    for (name = strtok_r(list.bytes, ", ", &rest); name != NULL; name = strtok_r(NULL, ", ", &rest)) {
-        const struct table_column *column = table_column_by_name(prep->source, name);
-
-        if (column == NULL || !column->not_null || plan->walk_count == TABLE_KEY_COLUMNS_MAX) {
-            error_set(error, ERROR_REFUSED, column == NULL ? "--order-by: there is no column \"%s\""
-                                                           : "--order-by: column \"%s\" can be NULL",
-                      name);
-            return error_hint(error, "rows can be walked in the order of NOT NULL columns only");
-        }
-        plan->walk[plan->walk_count++] = (struct plan_key_column){
-            .source = arena_copy(&plan->arena, column->name),
-            .source_type = arena_copy(&plan->arena, column->base_type),
-        };
-    }
-    for (int i = 0; i < plan->key_count; i++) {
-        bool there = false;
-
-        for (int w = 0; w < plan->walk_count; w++)
-            there = there || strcmp(plan->walk[w].source, plan->key[i].source) == 0;
-        if (!there)
-            plan->walk[plan->walk_count++] = plan->key[i];
-    }
-    return true;
-}
-
-/* A walk in some order needs an index that begins with it: each chunk would sort the table otherwise. */
-static bool check_walk_index(struct preparation *prep, struct error *error)
-{
-    const struct plan *plan = &copy_of(prep->run)->plan;
-    const struct table *source = prep->source;
-
-    if (prep->options->order_by == NULL)
-        return true;
-    for (int i = 0; i < source->index_count; i++) {
-        const struct table_index *index = &source->indexes[i];
-        bool fits = index->valid && !index->partial && strcmp(index->method, "btree") == 0;
-
-        for (int w = 0; fits && w < plan->walk_count - plan->key_count; w++)
-            fits = w < index->column_count && index->columns[w].name != NULL &&
-                   strcmp(index->columns[w].name, plan->walk[w].source) == 0;
-        if (fits && index->columns[0].name != NULL && strcmp(index->columns[0].name, plan->walk[0].source) == 0)
-            return true;
-    }
-    error_set(error, ERROR_REFUSED, "no index of the table begins with %s", prep->options->order_by);
-    return error_hint(error, "create one, concurrently, first");
-}
-
-/* Columns that the old table needs and the new one cannot give. */
-static bool check_way_back(struct preparation *prep, struct error *error)
-{
-    const struct plan *plan = &copy_of(prep->run)->plan;
-
-    for (int i = 0; !plan->no_rollback && i < plan->column_count; i++) {
-        const struct plan_column *column = &plan->columns[i];
-        const struct table_column *source =
-            column->source == NULL ? NULL : table_column_by_name(prep->source, column->source);
-
-        if (source == NULL || column->target != NULL || column->reverse_map != NULL || !source->not_null ||
-            source->default_sql != NULL || source->generated)
-            continue;
-        error_set(error, ERROR_REFUSED, "rows inserted after the cut-over could not go back: column %s is dropped, and "
-                                        "NOT NULL without a default in the old table",
-                  column->source);
-        return error_hint(error, "say what it gets with --reverse-map '%s = expression', or give up rollback with "
-                                 "--no-rollback",
-                          column->source);
-    }
-    return true;
-}
-
-/* In the transaction that is rolled back: build, read, map, strip, try. */
-static bool try_on_clone(struct preparation *prep, struct error *error)
-{
-    struct run *run = prep->run;
-    struct copy *copy = copy_of(run);
-    struct table *shadow;
-    ROWS_AUTO rows = {0};
-
-    if (!schema_ensure(run->session, error) ||
-        !session_set(run->session, "statement_timeout", NUMBER(TRIAL_TIMEOUT_MS), true, error) ||
-        !shadow_build(run, prep->source, &prep->arena, &prep->changes, error) ||
-        !flow_query(&copy->forward, run->session, &rows, "SELECT '{to}'::regclass::oid", NO_PARAMS, error) ||
-        !table_describe(run->session, (uint32_t)rows_int64(&rows, 0, 0), &prep->arena, &shadow, error) ||
-        !shadow_read(run, prep->source, shadow, error) || !set_maps(prep, error) || !choose_walk(prep, error) ||
-        !check_walk_index(prep, error) || !check_way_back(prep, error))
-        return false;
-    copy->plan.rewrite_needed = prep->changes.any;
-    copy_rename(run);
-    return shadow_strip(run, shadow, error) && trial_run(run, &prep->trial, error);
-}
-
-static bool find_table(struct preparation *prep, struct error *error)
-{
-    struct session *session = prep->run->session;
-    uint32_t oid;
-
-    return inspect_server(session, &prep->findings, error) &&
-           table_find(session, prep->options->table, session_user_search_path(session), &oid, error) &&
-           table_describe(session, oid, &prep->arena, &prep->source, error) &&
-           inspect_table(session, prep->source, &prep->findings, error) &&
-           findings_refuse(&prep->findings, prep->options->table, error);
-}
-
-/* ---------------------------------------------------------------------------------------------------------- report */
-
-void report_deinit(struct report *report)
-{
-    free(report->lines);
-    arena_deinit(&report->arena);
-    *report = (struct report){0};
-}
-
-static void PRINTF_LIKE(3, 4) report_add(struct report *report, const char *label, const char *format, ...)
-{
-    char text[2048];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    report->lines = memory_resize(report->lines, sizeof(*report->lines) * (size_t)(report->line_count + 1));
-    report->lines[report->line_count++] =
-        (struct report_line){arena_copy(&report->arena, label), arena_copy(&report->arena, text)};
-}
-
-/* Sizes and numbers for people: the server prints them as its own tools do. */
-static const char *pretty(struct run *run, struct arena *arena, const char *sql, int64_t number)
-{
-    ROWS_AUTO rows = {0};
-    struct error ignored = {0};
-
-    if (!session_query(run->session, &rows, sql, PARAMS(NUMBER(number)), &ignored))
-        return arena_format(arena, "%" PRId64, number);
-    return arena_copy(arena, rows_text(&rows, 0, 0));
-}
-
-static const char *pretty_size(struct run *run, struct arena *arena, int64_t bytes)
-{
-    return pretty(run, arena, "SELECT pg_size_pretty($1::bigint)", bytes);
-}
-
-static const char *pretty_count(struct run *run, struct arena *arena, int64_t count)
-{
-    return pretty(run, arena, "SELECT trim(to_char($1::bigint, 'FM999,999,999,999,999'))", count);
-}
-
-static void report_headline(struct preparation *prep, struct report *report)
-{
-    const struct copy *copy = copy_of(prep->run);
-    TEXT_AUTO key = {0};
-
-    for (int i = 0; i < copy->plan.key_count; i++)
-        text_appendf(&key, "%s%s (%s)", i > 0 ? ", " : "", copy->plan.key[i].source, copy->plan.key[i].source_type);
-    report->headline = arena_format(
-        &report->arena, "%s: %s rows, %s, %d index%s, key %s", prep->options->table,
-        pretty_count(prep->run, &report->arena, copy->plan.row_estimate),
-        pretty_size(prep->run, &report->arena, copy->plan.table_bytes), prep->source->index_count,
-        prep->source->index_count == 1 ? "" : "es", text_string(&key));
-}
-
-static void report_copy_needed(struct preparation *prep, struct report *report)
-{
-    TEXT_AUTO because = {0};
-    TEXT_AUTO alone = {0};
-
-    for (int i = 0; i < prep->options->action_count; i++) {
-        struct text *to = prep->changes.rewrites[i] ? &because : &alone;
-
-        text_separate(to, "; ");
-        text_append(to, prep->options->actions[i]);
-    }
-    if (prep->options->action_count == 0)
-        report_add(report, "copy needed", "yes: a rebuild is a copy");
-    else if (!prep->changes.any)
-        report_add(report, "copy needed", "no: PostgreSQL rewrites nothing for this; --in-place takes milliseconds");
-    else
-        report_add(report, "copy needed", "yes: %s%s%s%s", text_string(&because), alone.used > 0 ? " (" : "",
-                   text_string(&alone), alone.used > 0 ? " alone would not need one: --in-place)" : "");
-    report->rewrite_needed = prep->changes.any;
-}
-
-static bool report_also(struct preparation *prep, struct report *report, struct error *error)
-{
-    const struct copy *copy = copy_of(prep->run);
-
-    for (int i = 0; i < copy->plan.column_count; i++) {
-        const struct plan_column *column = &copy->plan.columns[i];
-        const struct table_column *source;
-        struct findings related = {0};
-
-        if (column->source == NULL || column->target == NULL ||
-            strcmp(column->source_type, column->target_type) == 0)
-            continue;
-        source = table_column_by_name(prep->source, column->source);
-        if (source->sequence != NULL)
-            report_add(report, "also", "sequence %s becomes %s", source->sequence, column->target_type);
-        if (!inspect_related_ids(prep->run->session, prep->source, source, &related, error)) {
-            findings_deinit(&related);
-            return false;
-        }
-        for (int f = 0; f < related.count; f++)
-            report_add(report, "also", "%s", related.list[f].what);
-        findings_deinit(&related);
-    }
-    return true;
-}
-
-static void report_way_back(struct preparation *prep, struct report *report)
-{
-    const struct plan *plan = &copy_of(prep->run)->plan;
-
-    if (plan->no_rollback) {
-        report_add(report, "way back", "none: --no-rollback");
-        return;
-    }
-    for (int i = 0; i < plan->column_count; i++) {
-        const struct plan_column *column = &plan->columns[i];
-        const char *limit;
-
-        if (column->source == NULL)
-            continue;
-        if (column->target == NULL) {
-            report_add(report, "way back", "%s: rows written after the cut-over get %s", column->source,
-                       column->reverse_map != NULL ? column->reverse_map : "its default");
-            continue;
-        }
-        if (strcmp(column->source_type, column->target_type) == 0)
-            continue;
-        limit = strcmp(column->source_type, "integer") == 0    ? "2147483647"
-                : strcmp(column->source_type, "smallint") == 0 ? "32767"
-                                                               : NULL;
-        if (column->reverse_map != NULL)
-            report_add(report, "way back", "%s: %s", column->source, column->reverse_map);
-        else if (limit != NULL)
-            report_add(report, "way back", "%s: assignment cast; rows with %s > %s could not go back", column->source,
-                       column->target, limit);
-        else
-            report_add(report, "way back", "%s: assignment cast to %s", column->source, column->source_type);
-    }
-}
-
-static bool make_report(struct preparation *prep, struct report *report, struct error *error)
-{
-    struct run *run = prep->run;
-
-    report_headline(prep, report);
-    report_copy_needed(prep, report);
-    if (!report_also(prep, report, error))
-        return false;
-    report->disk_bytes = prep->trial.disk_bytes;
-    report->wal_bytes = prep->trial.wal_bytes;
-    report_add(report, "needs", "%s of disk until finish, about %s of WAL; trial on %s rows ok",
-               pretty_size(run, &report->arena, report->disk_bytes), pretty_size(run, &report->arena, report->wal_bytes),
-               pretty_count(run, &report->arena, prep->trial.rows));
-    report_way_back(prep, report);
-    for (int i = 0; i < prep->findings.count; i++)
-        if (prep->findings.list[i].level != FINDING_REFUSED)
-            report_add(report, finding_level_name(prep->findings.list[i].level), "%s", prep->findings.list[i].what);
-    return true;
-}
-
-/* ------------------------------------------------------------------------------------------------------ start a job */
-
-static void describe_spec(const struct alter_options *options, struct text *out)
-{
-    json_t *spec = json_object();
-    json_t *actions = json_array(), *maps = json_array(), *reverse = json_array();
-    char *dumped;
-
-    for (int i = 0; i < options->action_count; i++)
-        json_array_append_new(actions, json_string(options->actions[i]));
-    for (int i = 0; i < options->map_count; i++)
-        json_array_append_new(maps, json_string(options->maps[i]));
-    for (int i = 0; i < options->reverse_map_count; i++)
-        json_array_append_new(reverse, json_string(options->reverse_maps[i]));
-    json_object_set_new(spec, "table", json_string(options->table));
-    json_object_set_new(spec, "do", actions);
-    json_object_set_new(spec, "map", maps);
-    json_object_set_new(spec, "reverse_map", reverse);
-    if (options->order_by != NULL)
-        json_object_set_new(spec, "order_by", json_string(options->order_by));
-    dumped = json_dumps(spec, JSON_COMPACT);
-    text_append(out, dumped);
-    free(dumped);
-    json_decref(spec);
-}
-
-static void fill_job(struct preparation *prep)
-{
-    struct job *job = &prep->run->job;
-    const struct plan *plan = &copy_of(prep->run)->plan;
-    TEXT_AUTO spec = {0};
-    TEXT_AUTO json = {0};
-
-    describe_spec(prep->options, &spec);
-    plan_to_json(plan, &json);
-    job->id = 0;
-    job->name = arena_copy(&job->arena, prep->options->job_name);
-    job->kind = "alter";
-    job->table_schema = arena_copy(&job->arena, plan->schema);
-    job->table_name = arena_copy(&job->arena, plan->table);
-    job->source_oid = plan->source_oid;
-    job->spec = arena_copy(&job->arena, text_string(&spec));
-    job->plan = arena_copy(&job->arena, text_string(&json));
-    job->rows_total = plan->row_estimate;
-    job->settings = prep->options->settings;
-}
-
-bool alter_prepare(struct run *run, const struct alter_options *options, struct report *report, struct error *error)
-{
-    struct preparation prep = {.run = run, .options = options};
-    bool ok;
-
-    *report = (struct report){0};
-    copy_unload(run);
-    run->kind_state = memory_zero(1, sizeof(struct copy));
-    run->job.settings = options->settings;
-    for (int i = 0; i < options->action_count; i++) {
-        struct action action;
-
-        if (!actions_check(options->actions[i], &prep.arena, &action, error)) {
-            arena_deinit(&prep.arena);
-            return false;
-        }
-    }
-    ok = lock_check_settings(run->session, &options->settings, error) && find_table(&prep, error) &&
-         begin_plan(&prep, error);
-    if (ok) {
-        run->job.id = TRIAL_NUMBER;
-        run->trial = true;
-        copy_rename(run);
-        ok = session_begin(run->session, error) && try_on_clone(&prep, error);
-        session_rollback(run->session);
-        run->trial = false;
-    }
-    ok = ok && make_report(&prep, report, error);
-    if (ok) {
-        fill_job(&prep);
-        copy_rename(run);
-    }
-    findings_deinit(&prep.findings);
-    arena_deinit(&prep.arena);
-    return ok;
-}
-
-bool alter_store(struct run *run, struct error *error)
-{
-    const char *names[PHASES_MAX + 1];
-    TEXT_AUTO leave = {0};
-
-    phases_names(&alter_kind, names);
-    if (!schema_ensure(run->session, error))
-        return false;
-    if (session_begin(run->session, error) && job_insert(run->session, &run->job, names, error)) {
-        copy_rename(run);
-        leave_sql(run, &leave);
-        if (job_set_leave_sql(run->session, &run->job, text_string(&leave), error) &&
-            session_commit(run->session, error))
-            return true;
-    }
-    session_rollback(run->session);
-    return false;
-}
-
-bool alter_in_place(struct run *run, const struct alter_options *options, struct error *error)
-{
-    struct report report;
-    struct lock_report lock;
-    TEXT_AUTO table = {0};
-    bool ok;
-
-    if (!alter_prepare(run, options, &report, error))
-        return false;
-    report_deinit(&report);
-    if (copy_of(run)->plan.rewrite_needed || options->action_count == 0) {
-        error_set(error, ERROR_REFUSED, "this needs a rewrite of the table and cannot be done in place");
-        return error_hint(error, "leave out --in-place");
-    }
-    text_appendf(&table, "ONLY %s", copy_of(run)->forward.from_qualified);
-    if (!lock_tables(run, text_string(&table), "ACCESS EXCLUSIVE", &lock, error))
-        return false;
-    /* Nobody waits longer for us than for a lock: what scans the table under it is cut off. */
-    ok = session_set(run->session, "statement_timeout", NUMBER(options->settings.lock_timeout_ms), true, error) &&
-         session_set(run->session, "search_path", copy_of(run)->plan.search_path, true, error);
-    for (int i = 0; ok && i < options->action_count; i++) {
-        TEXT_AUTO sql = {0};
-
-        text_appendf(&sql, "ALTER TABLE %s %s", copy_of(run)->forward.from_qualified, options->actions[i]);
-        ok = session_execute(run->session, text_string(&sql), NO_PARAMS, NULL, error);
-    }
-    if (ok && session_commit(run->session, error))
-        return true;
-    session_rollback(run->session);
-    if (strcmp(error->sqlstate, "57014") == 0) {
-        error_set(error, ERROR_REFUSED, "this reads the whole table under its lock, for longer than lock.timeout");
-        return error_hint(error, "leave out --in-place: the copy does it without a lock");
-    }
-    return false;
-}
-
-/* ----------------------------------------------------------------------------------------------------------- phases */
+/* -----------------------------------------------------------------------------------------------------------
+ * phases */
 
 static bool catch_up_forward(struct run *run, struct error *error)
 {
@@ -579,24 +22,29 @@ static bool catch_up_forward(struct run *run, struct error *error)
     struct replay_result result;
 
     return replay_catch_up(run, flow, &result, error) &&
-           (run->job.settings.ready == READY_LOG || capture_set_mode(run, flow, CAPTURE_DUAL, error));
+           (run->job.settings.ready == READY_LOG ||
+            capture_set_mode(run, flow, CAPTURE_DUAL, error));
 }
 
 static const struct phase PHASES[] = {
-    {"shadow", "create the new table beside the old one, with the actions applied", "none (ACCESS SHARE, moments)",
-     false, NULL, shadow_forward},
-    {"capture", "create the change log and the triggers that write it", "SHARE ROW EXCLUSIVE, short, by the ladder",
-     false, NULL, arm_forward},
-    {"load", "copy all rows, in chunks", "ACCESS SHARE for each chunk", true, load_plan, load_forward},
-    {"purge", "delete rows that changed meanwhile from the copy", "none", true, purge_plan, purge_forward},
+    {"shadow", "create the new table beside the old one, with the actions applied",
+     "none (ACCESS SHARE, moments)", false, NULL, shadow_forward},
+    {"capture", "create the change log and the triggers that write it",
+     "SHARE ROW EXCLUSIVE, short, by the ladder", false, NULL, arm_forward},
+    {"load", "copy all rows, in chunks", "ACCESS SHARE for each chunk", true, load_plan,
+     load_forward},
+    {"purge", "delete rows that changed meanwhile from the copy", "none", true, purge_plan,
+     purge_forward},
     {"index", "build indexes and constraints, analyze", "none", false, NULL, index_forward},
-    {"catch-up", "replay the change log until it stays small", "none", false, NULL, catch_up_forward},
+    {"catch-up", "replay the change log until it stays small", "none", false, NULL,
+     catch_up_forward},
     {"settle", "vacuum and freeze the new table", "none", false, NULL, settle_forward},
     {"verify", "compare every row of both tables", "none", true, verify_plan, verify_forward},
     {"ready", "wait for cutover; the table is still as it was", "none", false, NULL, NULL},
-    {"cutover", "swap the tables in one short transaction", "ACCESS EXCLUSIVE, milliseconds, one deadline", false, NULL,
-     NULL},
-    {"finish", "drop the old table, when you say so", "ACCESS EXCLUSIVE, short, by the ladder", false, NULL, NULL},
+    {"cutover", "swap the tables in one short transaction",
+     "ACCESS EXCLUSIVE, milliseconds, one deadline", false, NULL, NULL},
+    {"finish", "drop the old table, when you say so", "ACCESS EXCLUSIVE, short, by the ladder",
+     false, NULL, NULL},
     {0},
 };
 
@@ -606,29 +54,37 @@ bool alter_describe(struct run *run, struct text *out, struct error *error)
     TEXT_AUTO load = {0};
 
     (void)error;
-    load_statement(copy, copy->plan.order == PLAN_HEAP ? "r.ctid >= $1 AND r.ctid < $2" : "key > $1 AND key <= $2", NULL,
-                   &load);
+    load_statement(copy,
+                   copy->plan.order == PLAN_HEAP ? "r.ctid >= $1 AND r.ctid < $2"
+                                                 : "key > $1 AND key <= $2",
+                   NULL, &load);
     for (const struct phase *at = PHASES; at->name != NULL; at++) {
-        text_appendf(out, "%-9s %s\n          lock on the table: %s\n", at->name, at->what, at->lock);
+        text_appendf(out, "%-9s %s\n          lock on the table: %s\n", at->name, at->what,
+                     at->lock);
         if (strcmp(at->name, "shadow") == 0)
             for (int i = 0; i < copy->plan.action_count; i++)
                 text_appendf(out, "          ALTER TABLE .. %s\n", copy->plan.actions[i]);
         if (strcmp(at->name, "load") == 0)
             text_appendf(out, "          order: %s (%s)\n          %s\n",
-                         copy->plan.order == PLAN_HEAP ? "heap" : "key", copy->plan.order_why, text_string(&load));
+                         copy->plan.order == PLAN_HEAP ? "heap" : "key", copy->plan.order_why,
+                         text_string(&load));
         if (strcmp(at->name, "index") == 0)
             for (int i = 0; i < copy->plan.index_count; i++)
-                text_appendf(out, "          CREATE %sINDEX %s .. %s\n", copy->plan.indexes[i].unique ? "UNIQUE " : "",
+                text_appendf(out, "          CREATE %sINDEX %s .. %s\n",
+                             copy->plan.indexes[i].unique ? "UNIQUE " : "",
                              copy->plan.indexes[i].name, copy->plan.indexes[i].tail);
     }
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ verbs */
+/* ------------------------------------------------------------------------------------------------------------
+ * verbs */
 
-static bool refuse_state(const struct run *run, const char *verb, const char *hint, struct error *error)
+static bool refuse_state(const struct run *run, const char *verb, const char *hint,
+                         struct error *error)
 {
-    error_set(error, ERROR_REFUSED, "job %s is %s: %s does not apply", run->job.name, run->job.state, verb);
+    error_set(error, ERROR_REFUSED, "job %s is %s: %s does not apply", run->job.name,
+              run->job.state, verb);
     return error_hint(error, "%s", hint);
 }
 
@@ -657,7 +113,8 @@ static bool lead(struct run *run, struct error *error)
 /* The job's phases from where they are to `ready`, when they are not there yet. */
 static bool reach_ready(struct run *run, struct error *error)
 {
-    return phases_run(run, &alter_kind, "ready", error) && job_refresh(run->session, &run->job, error) &&
+    return phases_run(run, &alter_kind, "ready", error) &&
+           job_refresh(run->session, &run->job, error) &&
            (state_is(run, "ready") || job_set_state(run->session, &run->job, "ready", NULL, error));
 }
 
@@ -669,7 +126,9 @@ static bool verify_again(struct run *run, struct error *error)
 static bool alter_verify(struct run *run, struct error *error)
 {
     if (!state_is(run, "ready"))
-        return refuse_state(run, "verify", "a job is verified on its way to ready, and again when it is there", error);
+        return refuse_state(run, "verify",
+                            "a job is verified on its way to ready, and again when it is there",
+                            error);
     return verify_again(run, error);
 }
 
@@ -683,8 +142,10 @@ static bool alter_cutover(struct run *run, struct error *error)
         if (!job_open(&run->job))
             return refuse_state(run, "cutover", "the job is over", error);
         if (strcmp(run->job.phase, "ready") != 0)
-            return refuse_state(run, "cutover", "it is not ready yet; pghaul resume continues it", error);
-        if (!verify_fresh(run, &fresh, error) || (!fresh && !verify_again(run, error)) || !lead(run, error))
+            return refuse_state(run, "cutover", "it is not ready yet; pghaul resume continues it",
+                                error);
+        if (!verify_fresh(run, &fresh, error) || (!fresh && !verify_again(run, error)) ||
+            !lead(run, error))
             return false;
         if (cutover_swap(run, FLOW_FORWARD, false, error))
             return job_unlead(run->session, &run->job, error);
@@ -700,8 +161,10 @@ static bool alter_cutover(struct run *run, struct error *error)
 static bool alter_rollback(struct run *run, bool accept_loss, struct error *error)
 {
     if (!state_is(run, "cut_over"))
-        return refuse_state(run, "rollback", state_is(run, "ready") ? "nothing was swapped yet; abort leaves no trace"
-                                                                    : "it is for a job that is cut over",
+        return refuse_state(run, "rollback",
+                            state_is(run, "ready")
+                                ? "nothing was swapped yet; abort leaves no trace"
+                                : "it is for a job that is cut over",
                             error);
     if (copy_of(run)->plan.no_rollback)
         return refuse_state(run, "rollback", "the job was started with --no-rollback", error);
@@ -710,8 +173,9 @@ static bool alter_rollback(struct run *run, bool accept_loss, struct error *erro
     if (!cutover_swap(run, FLOW_BACKWARD, accept_loss, error)) {
         if (error->code != ERROR_AGAIN)
             return false;
-        error_set(error, ERROR_NEEDS_PERSON, "the way back is closed: the new table was truncated, or the log of the way "
-                                             "back outgrew its budget");
+        error_set(error, ERROR_NEEDS_PERSON,
+                  "the way back is closed: the new table was truncated, or the log of the way "
+                  "back outgrew its budget");
         return error_hint(error, "the new table goes on; pghaul finish %s", run->job.name);
     }
     return leave_rolled_back(run, error) && job_unlead(run->session, &run->job, error);
@@ -721,7 +185,8 @@ static bool alter_finish(struct run *run, struct error *error)
 {
     if (!state_is(run, "cut_over"))
         return refuse_state(run, "finish", "it is for a job that is cut over", error);
-    return lead(run, error) && leave_finish(run, error) && job_unlead(run->session, &run->job, error);
+    return lead(run, error) && leave_finish(run, error) &&
+           job_unlead(run->session, &run->job, error);
 }
 
 static bool alter_abort(struct run *run, struct error *error)
@@ -730,7 +195,8 @@ static bool alter_abort(struct run *run, struct error *error)
         return refuse_state(run, "abort", "it is cut over; rollback or finish", error);
     if (!job_open(&run->job))
         return refuse_state(run, "abort", "the job is over", error);
-    return lead(run, error) && leave_abort(run, error) && job_unlead(run->session, &run->job, error);
+    return lead(run, error) && leave_abort(run, error) &&
+           job_unlead(run->session, &run->job, error);
 }
 
 static bool alter_numbers(struct run *run, struct kind_numbers *numbers, struct error *error)
@@ -743,7 +209,8 @@ static bool alter_numbers(struct run *run, struct kind_numbers *numbers, struct 
 
     *numbers = (struct kind_numbers){-1, -1, -1, -1};
     if (!flow_query(flow, run->session, &rows,
-                    "SELECT to_regclass('{log_a}') IS NOT NULL, coalesce(pg_total_relation_size(to_regclass('{to}')), 0)",
+                    "SELECT to_regclass('{log_a}') IS NOT NULL, "
+                    "coalesce(pg_total_relation_size(to_regclass('{to}')), 0)",
                     NO_PARAMS, error))
         return false;
     numbers->freed_bytes = rows_int64(&rows, 0, 1);

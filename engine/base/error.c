@@ -7,12 +7,11 @@
 static const struct {
     int exit_status;
 } CODES[] = {
-    [ERROR_NONE] = {0},     [ERROR_USAGE] = {2},        [ERROR_REFUSED] = {3},
-    [ERROR_SQL] = {1},      [ERROR_CONNECTION] = {1},   [ERROR_LOCK] = {6},
-    [ERROR_DIFFERS] = {4},  [ERROR_INTERRUPTED] = {5},  [ERROR_WAITING] = {7},
-    [ERROR_UNDONE] = {8},   [ERROR_NEEDS_PERSON] = {9}, [ERROR_SYSTEM] = {1},
-    [ERROR_AGAIN] = {1},
-    [ERROR_INTERNAL] = {1},
+    [ERROR_NONE] = {0},    [ERROR_USAGE] = {2},        [ERROR_REFUSED] = {3},
+    [ERROR_SQL] = {1},     [ERROR_CONNECTION] = {1},   [ERROR_LOCK] = {6},
+    [ERROR_DIFFERS] = {4}, [ERROR_INTERRUPTED] = {5},  [ERROR_WAITING] = {7},
+    [ERROR_UNDONE] = {8},  [ERROR_NEEDS_PERSON] = {9}, [ERROR_SYSTEM] = {1},
+    [ERROR_AGAIN] = {1},   [ERROR_INTERNAL] = {1},
 };
 
 bool error_set(struct error *error, enum error_code code, const char *format, ...)

@@ -35,8 +35,8 @@ static int64_t grown(const struct chunk_size *size)
     return more > size->units_max - size->units ? size->units_max : size->units + more;
 }
 
-void chunk_size_done(struct chunk_size *size, const struct chunk_measure *measure, int64_t target_ms,
-                     int64_t target_bytes)
+void chunk_size_done(struct chunk_size *size, const struct chunk_measure *measure,
+                     int64_t target_ms, int64_t target_bytes)
 {
     int64_t wanted, by_bytes;
 

@@ -37,30 +37,37 @@ static void meaning_to_json(const struct session_meaning *meaning, struct text *
     json_decref(object);
 }
 
-static void meaning_from_json(struct arena *arena, const char *json, struct session_meaning *meaning)
+static void meaning_from_json(struct arena *arena, const char *json,
+                              struct session_meaning *meaning)
 {
     json_t *object = json_loads(json, 0, NULL);
 
     for (int i = 0; i < SESSION_MEANINGS; i++)
-        meaning->values[i] = arena_copy(arena, json_string_value(json_object_get(object, session_meaning_names[i])));
+        meaning->values[i] =
+            arena_copy(arena, json_string_value(json_object_get(object, session_meaning_names[i])));
     json_decref(object);
 }
 
-/* $1 kind, $2 table name: the first KIND-TABLE-N that is free. Two that start at once: the UNIQUE constraint decides. */
+/* $1 kind, $2 table name: the first KIND-TABLE-N that is free. Two that start at once: the UNIQUE
+ * constraint decides. */
 static const char NEXT_NAME[] =
     "SELECT format('%s-%s-%s', $1::text, $2::text, n)\n"
     "  FROM generate_series(1, 1 + (SELECT count(*) FROM pghaul.job)) AS n\n"
-    " WHERE NOT EXISTS (SELECT FROM pghaul.job WHERE name = format('%s-%s-%s', $1::text, $2::text, n))\n"
+    " WHERE NOT EXISTS (SELECT FROM pghaul.job WHERE name = format('%s-%s-%s', $1::text, $2::text, "
+    "n))\n"
     " ORDER BY n LIMIT 1";
 
 static const char INSERT_JOB[] =
-    "INSERT INTO pghaul.job (name, kind, table_schema, table_name, source_oid, state, phase, spec, plan, settings,\n"
+    "INSERT INTO pghaul.job (name, kind, table_schema, table_name, source_oid, state, phase, spec, "
+    "plan, settings,\n"
     "                        meaning, leave_sql, program_version, rows_total)\n"
-    "VALUES ($1, $2, $3, $4, $5::oid, 'planned', $6, $7::jsonb, $8::jsonb, $9::jsonb, $10::jsonb, $11, $12,\n"
+    "VALUES ($1, $2, $3, $4, $5::oid, 'planned', $6, $7::jsonb, $8::jsonb, $9::jsonb, $10::jsonb, "
+    "$11, $12,\n"
     "        $13::bigint)\n"
     "RETURNING id";
 
-bool job_insert(struct session *session, struct job *job, const char *const *phases, struct error *error)
+bool job_insert(struct session *session, struct job *job, const char *const *phases,
+                struct error *error)
 {
     TEXT_AUTO settings = {0};
     TEXT_AUTO meaning = {0};
@@ -75,13 +82,15 @@ bool job_insert(struct session *session, struct job *job, const char *const *pha
     settings_to_json(&job->settings, &settings);
     meaning_to_json(&job->meaning, &meaning);
     if (!session_query(session, &rows, INSERT_JOB,
-                       PARAMS(job->name, job->kind, job->table_schema, job->table_name, NUMBER(job->source_oid),
-                              phases[0], job->spec, job->plan, text_string(&settings), text_string(&meaning),
-                              job->leave_sql, PGHAUL_VERSION, NUMBER(job->rows_total)),
+                       PARAMS(job->name, job->kind, job->table_schema, job->table_name,
+                              NUMBER(job->source_oid), phases[0], job->spec, job->plan,
+                              text_string(&settings), text_string(&meaning), job->leave_sql,
+                              PGHAUL_VERSION, NUMBER(job->rows_total)),
                        error)) {
         if (strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0) {
             error_set(error, ERROR_REFUSED, "there is a job named \"%s\" already", job->name);
-            return error_hint(error, "choose another with --job, or see pghaul status %s", job->name);
+            return error_hint(error, "choose another with --job, or see pghaul status %s",
+                              job->name);
         }
         return false;
     }
@@ -92,14 +101,17 @@ bool job_insert(struct session *session, struct job *job, const char *const *pha
     job->facts = "{}";
     job->settings_version = 1;
     for (int i = 0; phases[i] != NULL; i++)
-        if (!session_execute(session, "INSERT INTO pghaul.phase (job, number, name) VALUES ($1::bigint, $2::int, $3)",
-                             PARAMS(NUMBER(job->id), NUMBER(i + 1), phases[i]), NULL, error))
+        if (!session_execute(
+                session,
+                "INSERT INTO pghaul.phase (job, number, name) VALUES ($1::bigint, $2::int, $3)",
+                PARAMS(NUMBER(job->id), NUMBER(i + 1), phases[i]), NULL, error))
             return false;
     return job_event(session, job->id, "planned", error, "%s", job->spec);
 }
 
 static const char SELECT_JOB[] =
-    "SELECT id, name, kind, table_schema, table_name, source_oid, state, reason, phase, wanted, spec, plan, facts,\n"
+    "SELECT id, name, kind, table_schema, table_name, source_oid, state, reason, phase, wanted, "
+    "spec, plan, facts,\n"
     "       leave_sql, coalesce(rows_total, 0), settings, settings_version, meaning\n"
     "  FROM pghaul.job WHERE ";
 
@@ -182,19 +194,22 @@ bool job_open(const struct job *job)
 bool job_set_state(struct session *session, struct job *job, const char *state, const char *reason,
                    struct error *error)
 {
-    if (!session_execute(session,
-                         "UPDATE pghaul.job SET state = $2, reason = $3,\n"
-                         "       ended_at = CASE WHEN $2 IN ('done', 'finished', 'aborted', 'rolled_back')\n"
-                         "                       THEN clock_timestamp() END\n"
-                         " WHERE id = $1::bigint",
-                         PARAMS(NUMBER(job->id), state, reason), NULL, error))
+    if (!session_execute(
+            session,
+            "UPDATE pghaul.job SET state = $2, reason = $3,\n"
+            "       ended_at = CASE WHEN $2 IN ('done', 'finished', 'aborted', 'rolled_back')\n"
+            "                       THEN clock_timestamp() END\n"
+            " WHERE id = $1::bigint",
+            PARAMS(NUMBER(job->id), state, reason), NULL, error))
         return false;
     job->state = arena_copy(&job->arena, state);
     job->reason = arena_copy(&job->arena, reason);
-    return job_event(session, job->id, "state", error, "%s%s%s", state, reason ? ": " : "", reason ? reason : "");
+    return job_event(session, job->id, "state", error, "%s%s%s", state, reason ? ": " : "",
+                     reason ? reason : "");
 }
 
-bool job_set_wanted(struct session *session, const struct job *job, const char *wanted, struct error *error)
+bool job_set_wanted(struct session *session, const struct job *job, const char *wanted,
+                    struct error *error)
 {
     return session_execute(session, "UPDATE pghaul.job SET wanted = $2 WHERE id = $1::bigint",
                            PARAMS(NUMBER(job->id), wanted), NULL, error) &&
@@ -207,7 +222,8 @@ bool job_set_settings(struct session *session, struct job *job, struct error *er
 
     settings_to_json(&job->settings, &settings);
     return session_execute(session,
-                           "UPDATE pghaul.job SET settings = $2::jsonb, settings_version = settings_version + 1 "
+                           "UPDATE pghaul.job SET settings = $2::jsonb, settings_version = "
+                           "settings_version + 1 "
                            "WHERE id = $1::bigint",
                            PARAMS(NUMBER(job->id), text_string(&settings)), NULL, error) &&
            job_event(session, job->id, "settings", error, "%s", text_string(&settings));
@@ -220,23 +236,26 @@ bool job_set_plan(struct session *session, struct job *job, const char *plan, st
                            PARAMS(NUMBER(job->id), plan), NULL, error);
 }
 
-bool job_set_fact(struct session *session, const struct job *job, const char *name, const char *json,
-                  struct error *error)
+bool job_set_fact(struct session *session, const struct job *job, const char *name,
+                  const char *json, struct error *error)
 {
-    return session_execute(session,
-                           "UPDATE pghaul.job SET facts = facts || jsonb_build_object($2::text, $3::jsonb) "
-                           "WHERE id = $1::bigint",
-                           PARAMS(NUMBER(job->id), name, json), NULL, error);
+    return session_execute(
+        session,
+        "UPDATE pghaul.job SET facts = facts || jsonb_build_object($2::text, $3::jsonb) "
+        "WHERE id = $1::bigint",
+        PARAMS(NUMBER(job->id), name, json), NULL, error);
 }
 
-bool job_set_leave_sql(struct session *session, struct job *job, const char *sql, struct error *error)
+bool job_set_leave_sql(struct session *session, struct job *job, const char *sql,
+                       struct error *error)
 {
     job->leave_sql = arena_copy(&job->arena, sql);
     return session_execute(session, "UPDATE pghaul.job SET leave_sql = $2 WHERE id = $1::bigint",
                            PARAMS(NUMBER(job->id), sql), NULL, error);
 }
 
-bool job_event(struct session *session, int64_t job, const char *kind, struct error *error, const char *format, ...)
+bool job_event(struct session *session, int64_t job, const char *kind, struct error *error,
+               const char *format, ...)
 {
     va_list args;
     char detail[4096];
@@ -244,8 +263,9 @@ bool job_event(struct session *session, int64_t job, const char *kind, struct er
     va_start(args, format);
     vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
-    return session_execute(session, "INSERT INTO pghaul.event (job, kind, detail) VALUES ($1::bigint, $2, $3)",
-                           PARAMS(NUMBER(job), kind, detail), NULL, error);
+    return session_execute(
+        session, "INSERT INTO pghaul.event (job, kind, detail) VALUES ($1::bigint, $2, $3)",
+        PARAMS(NUMBER(job), kind, detail), NULL, error);
 }
 
 bool job_lead(struct session *session, const struct job *job, bool *leading, struct error *error)
@@ -261,20 +281,21 @@ bool job_lead(struct session *session, const struct job *job, bool *leading, str
 
 bool job_unlead(struct session *session, const struct job *job, struct error *error)
 {
-    return session_execute(session, "SELECT pg_advisory_unlock(" LEADER_CLASS ", $1::int)", PARAMS(NUMBER(job->id)),
-                           NULL, error);
+    return session_execute(session, "SELECT pg_advisory_unlock(" LEADER_CLASS ", $1::int)",
+                           PARAMS(NUMBER(job->id)), NULL, error);
 }
 
 bool job_leader_pid(struct session *session, const struct job *job, int *pid, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows,
-                       "SELECT pid FROM pg_locks\n"
-                       " WHERE locktype = 'advisory' AND classid = " LEADER_CLASS " AND objid = $1::oid\n"
-                       "   AND objsubid = 2 AND granted\n"
-                       "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-                       PARAMS(NUMBER(job->id)), error))
+    if (!session_query(
+            session, &rows,
+            "SELECT pid FROM pg_locks\n"
+            " WHERE locktype = 'advisory' AND classid = " LEADER_CLASS " AND objid = $1::oid\n"
+            "   AND objsubid = 2 AND granted\n"
+            "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            PARAMS(NUMBER(job->id)), error))
         return false;
     *pid = rows_count(&rows) > 0 ? (int)rows_int64(&rows, 0, 0) : 0;
     return true;

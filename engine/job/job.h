@@ -1,8 +1,10 @@
 /*
- * A job: one durable operation, a row in pghaul.job. This is the row in memory and the few statements that change it.
+ * A job: one durable operation, a row in pghaul.job. This is the row in memory and the few
+ * statements that change it.
  *
- * Everything a job knows is in the database: any process, on any host, that can connect can load the row and go on.
- * What the work is, is not known here: `spec`, `plan` and `facts` are JSON of the job's kind.
+ * Everything a job knows is in the database: any process, on any host, that can connect can load
+ * the row and go on. What the work is, is not known here: `spec`, `plan` and `facts` are JSON of
+ * the job's kind.
  */
 #ifndef PGHAUL_JOB_JOB_H
 #define PGHAUL_JOB_JOB_H
@@ -18,7 +20,8 @@ struct job {
     const char *table_schema;
     const char *table_name;
     uint32_t source_oid;
-    const char *state; /* as in design: planned, running, waiting, paused, ready, cut_over, done, ... */
+    const char
+        *state; /* as in design: planned, running, waiting, paused, ready, cut_over, done, ... */
     const char *reason;
     const char *phase;
     const char *wanted; /* run, pause, abort */
@@ -35,13 +38,15 @@ struct job {
 void job_deinit(struct job *job);
 
 /*
- * Stores a new job and its phases (`phases`: names, NULL-terminated) in the session's open transaction. `name` NULL:
- * KIND-TABLE-N. Fills id and name. ERROR_REFUSED when the name is taken.
+ * Stores a new job and its phases (`phases`: names, NULL-terminated) in the session's open
+ * transaction. `name` NULL: KIND-TABLE-N. Fills id and name. ERROR_REFUSED when the name is taken.
  */
-bool job_insert(struct session *session, struct job *job, const char *const *phases, struct error *error) MUST_CHECK;
+bool job_insert(struct session *session, struct job *job, const char *const *phases,
+                struct error *error) MUST_CHECK;
 
 /* Loads by name. ERROR_USAGE when there is no such job, or no schema pghaul at all. */
-bool job_load(struct session *session, const char *name, struct job *job, struct error *error) MUST_CHECK;
+bool job_load(struct session *session, const char *name, struct job *job,
+              struct error *error) MUST_CHECK;
 /* Reads the row again. */
 bool job_refresh(struct session *session, struct job *job, struct error *error) MUST_CHECK;
 
@@ -55,23 +60,29 @@ bool job_set_wanted(struct session *session, const struct job *job, const char *
                     struct error *error) MUST_CHECK;
 /* Stores changed settings; running processes see the new version within one chunk. */
 bool job_set_settings(struct session *session, struct job *job, struct error *error) MUST_CHECK;
-bool job_set_plan(struct session *session, struct job *job, const char *plan, struct error *error) MUST_CHECK;
-/* facts = facts || jsonb_build_object(name, value): the value is JSON text. */
-bool job_set_fact(struct session *session, const struct job *job, const char *name, const char *json,
+bool job_set_plan(struct session *session, struct job *job, const char *plan,
                   struct error *error) MUST_CHECK;
-bool job_set_leave_sql(struct session *session, struct job *job, const char *sql, struct error *error) MUST_CHECK;
+/* facts = facts || jsonb_build_object(name, value): the value is JSON text. */
+bool job_set_fact(struct session *session, const struct job *job, const char *name,
+                  const char *json, struct error *error) MUST_CHECK;
+bool job_set_leave_sql(struct session *session, struct job *job, const char *sql,
+                       struct error *error) MUST_CHECK;
 
-/* A line of the audit trail: every statement that changes a schema, every decision, every difference found. */
-bool job_event(struct session *session, int64_t job, const char *kind, struct error *error, const char *format,
-               ...) MUST_CHECK PRINTF_LIKE(5, 6);
+/* A line of the audit trail: every statement that changes a schema, every decision, every
+ * difference found. */
+bool job_event(struct session *session, int64_t job, const char *kind, struct error *error,
+               const char *format, ...) MUST_CHECK PRINTF_LIKE(5, 6);
 
 /*
- * The leader of a job is the process whose control session holds its advisory lock; the server gives the lock back when
- * the session ends, however it ends. Only the leader runs phases that are not shared.
+ * The leader of a job is the process whose control session holds its advisory lock; the server
+ * gives the lock back when the session ends, however it ends. Only the leader runs phases that are
+ * not shared.
  */
-bool job_lead(struct session *session, const struct job *job, bool *leading, struct error *error) MUST_CHECK;
+bool job_lead(struct session *session, const struct job *job, bool *leading,
+              struct error *error) MUST_CHECK;
 bool job_unlead(struct session *session, const struct job *job, struct error *error) MUST_CHECK;
 /* Process id of the leader's backend; 0 when nobody leads. */
-bool job_leader_pid(struct session *session, const struct job *job, int *pid, struct error *error) MUST_CHECK;
+bool job_leader_pid(struct session *session, const struct job *job, int *pid,
+                    struct error *error) MUST_CHECK;
 
 #endif

@@ -24,24 +24,28 @@ static const struct phase *find_phase(const struct kind *kind, const char *name)
     return NULL;
 }
 
-/* Records that the phase runs, with whatever its plan writes, in one transaction. A phase that runs already is left. */
+/* Records that the phase runs, with whatever its plan writes, in one transaction. A phase that runs
+ * already is left. */
 static bool start_phase(struct run *run, const struct phase *phase, struct error *error)
 {
     ROWS_AUTO rows = {0};
     bool pending;
 
-    if (!session_query(run->session, &rows, "SELECT state FROM pghaul.phase WHERE job = $1::bigint AND name = $2",
+    if (!session_query(run->session, &rows,
+                       "SELECT state FROM pghaul.phase WHERE job = $1::bigint AND name = $2",
                        PARAMS(NUMBER(run->job.id), phase->name), error))
         return false;
     pending = rows_count(&rows) == 1 && strcmp(rows_text(&rows, 0, 0), "running") != 0;
     if (!pending)
         return true;
     if (session_begin(run->session, error) && (phase->plan == NULL || phase->plan(run, error)) &&
-        session_execute(run->session,
-                        "UPDATE pghaul.phase SET state = 'running', started_at = clock_timestamp()\n"
-                        " WHERE job = $1::bigint AND name = $2",
-                        PARAMS(NUMBER(run->job.id), phase->name), NULL, error) &&
-        job_event(run->session, run->job.id, "phase", error, "%s", phase->name) && session_commit(run->session, error))
+        session_execute(
+            run->session,
+            "UPDATE pghaul.phase SET state = 'running', started_at = clock_timestamp()\n"
+            " WHERE job = $1::bigint AND name = $2",
+            PARAMS(NUMBER(run->job.id), phase->name), NULL, error) &&
+        job_event(run->session, run->job.id, "phase", error, "%s", phase->name) &&
+        session_commit(run->session, error))
         return true;
     session_rollback(run->session);
     return false;
@@ -53,14 +57,16 @@ static bool finish_phase(struct run *run, const struct phase *phase, struct erro
     const struct phase *next = phase + 1;
 
     if (session_begin(run->session, error) &&
-        session_execute(run->session,
-                        "UPDATE pghaul.phase SET state = 'done',\n"
-                        "       seconds = seconds + extract(epoch FROM clock_timestamp() - started_at)\n"
-                        " WHERE job = $1::bigint AND name = $2",
-                        PARAMS(NUMBER(run->job.id), phase->name), NULL, error) &&
-        session_execute(run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint AND phase = $3",
-                        PARAMS(NUMBER(run->job.id), next->name != NULL ? next->name : phase->name, phase->name), NULL,
-                        error) &&
+        session_execute(
+            run->session,
+            "UPDATE pghaul.phase SET state = 'done',\n"
+            "       seconds = seconds + extract(epoch FROM clock_timestamp() - started_at)\n"
+            " WHERE job = $1::bigint AND name = $2",
+            PARAMS(NUMBER(run->job.id), phase->name), NULL, error) &&
+        session_execute(
+            run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint AND phase = $3",
+            PARAMS(NUMBER(run->job.id), next->name != NULL ? next->name : phase->name, phase->name),
+            NULL, error) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
@@ -70,20 +76,23 @@ static bool finish_phase(struct run *run, const struct phase *phase, struct erro
 bool phases_reset(struct run *run, const char *from, struct error *error)
 {
     if (session_begin(run->session, error) &&
-        session_execute(run->session,
-                        "UPDATE pghaul.phase SET state = 'pending'\n"
-                        " WHERE job = $1::bigint AND number >=\n"
-                        "       (SELECT number FROM pghaul.phase WHERE job = $1::bigint AND name = $2)",
-                        PARAMS(NUMBER(run->job.id), from), NULL, error) &&
+        session_execute(
+            run->session,
+            "UPDATE pghaul.phase SET state = 'pending'\n"
+            " WHERE job = $1::bigint AND number >=\n"
+            "       (SELECT number FROM pghaul.phase WHERE job = $1::bigint AND name = $2)",
+            PARAMS(NUMBER(run->job.id), from), NULL, error) &&
         session_execute(run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint",
                         PARAMS(NUMBER(run->job.id), from), NULL, error) &&
-        job_event(run->session, run->job.id, "again", error, "from %s", from) && session_commit(run->session, error))
+        job_event(run->session, run->job.id, "again", error, "from %s", from) &&
+        session_commit(run->session, error))
         return true;
     session_rollback(run->session);
     return false;
 }
 
-static bool lead_phase(struct run *run, const struct kind *kind, const struct phase *phase, struct error *error)
+static bool lead_phase(struct run *run, const struct kind *kind, const struct phase *phase,
+                       struct error *error)
 {
     progress_start(run->progress, phase->name, 0, 0);
     log_verbose(run->log, "phase %s: %s", phase->name, phase->what);
@@ -102,9 +111,10 @@ static bool follow_phase(struct run *run, const struct phase *phase, struct erro
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(run->session, &rows,
-                       "SELECT state = 'running' FROM pghaul.phase WHERE job = $1::bigint AND name = $2",
-                       PARAMS(NUMBER(run->job.id), phase->name), error))
+    if (!session_query(
+            run->session, &rows,
+            "SELECT state = 'running' FROM pghaul.phase WHERE job = $1::bigint AND name = $2",
+            PARAMS(NUMBER(run->job.id), phase->name), error))
         return false;
     if (phase->shared && phase->forward != NULL && rows_bool(&rows, 0, 0)) {
         progress_start(run->progress, phase->name, 0, 0);
@@ -115,7 +125,8 @@ static bool follow_phase(struct run *run, const struct phase *phase, struct erro
     return stop_sleep_ms(run->stop, FOLLOWER_WAIT_MS, error);
 }
 
-static bool run_loop(struct run *run, const struct kind *kind, const char *until, struct error *error)
+static bool run_loop(struct run *run, const struct kind *kind, const char *until,
+                     struct error *error)
 {
     bool leading = false;
 
@@ -135,7 +146,8 @@ static bool run_loop(struct run *run, const struct kind *kind, const char *until
             return false;
         run->connect.meaning = &run->job.meaning;
         if (strcmp(run->job.wanted, "abort") == 0)
-            return error_set(error, ERROR_INTERRUPTED, "job %s is being aborted by another session", run->job.name);
+            return error_set(error, ERROR_INTERRUPTED, "job %s is being aborted by another session",
+                             run->job.name);
         if (strcmp(run->job.wanted, "pause") == 0) {
             progress_reason(run->progress, "paused");
             if (!stop_sleep_ms(run->stop, FOLLOWER_WAIT_MS, error))
@@ -144,7 +156,8 @@ static bool run_loop(struct run *run, const struct kind *kind, const char *until
         }
         phase = find_phase(kind, run->job.phase);
         if (phase == NULL)
-            return error_set(error, ERROR_INTERNAL, "job %s is at a phase %s that %s jobs do not have", run->job.name,
+            return error_set(error, ERROR_INTERNAL,
+                             "job %s is at a phase %s that %s jobs do not have", run->job.name,
                              run->job.phase, kind->name);
         if (strcmp(phase->name, until) == 0)
             return !leading || job_unlead(run->session, &run->job, error);
@@ -153,8 +166,8 @@ static bool run_loop(struct run *run, const struct kind *kind, const char *until
             return false;
         if (leading ? !lead_phase(run, kind, phase, error) : !follow_phase(run, phase, error)) {
             /* A lost control session is no failure of the job: go on where the row says. */
-            if (error->code == ERROR_CONNECTION && error->retryable && !session_alive(run->session) &&
-                !stop_wanted(run->stop))
+            if (error->code == ERROR_CONNECTION && error->retryable &&
+                !session_alive(run->session) && !stop_wanted(run->stop))
                 continue;
             return false;
         }
@@ -166,8 +179,8 @@ static void record_failure(struct run *run, const struct error *why)
 {
     struct error ignored = {0};
     bool leading = false;
-    const char *state = why->code == ERROR_INTERRUPTED || why->code == ERROR_LOCK || why->code == ERROR_WAITING ||
-                                why->code == ERROR_CONNECTION
+    const char *state = why->code == ERROR_INTERRUPTED || why->code == ERROR_LOCK ||
+                                why->code == ERROR_WAITING || why->code == ERROR_CONNECTION
                             ? "waiting"
                             : "failed";
 

@@ -1,16 +1,17 @@
 /*
- * The runner of job kinds. A kind is a table of phases, run in order, each recorded in pghaul.phase; whoever reads the
- * kind's file sees the whole job, and --dry-run prints it.
+ * The runner of job kinds. A kind is a table of phases, run in order, each recorded in
+ * pghaul.phase; whoever reads the kind's file sees the whole job, and --dry-run prints it.
  *
- * A phase starts in one transaction (its `plan`, its row, the job's row) and ends in another; between the two its
- * `forward` may run, die and run again any number of times, in any process: it finds out from the database what is done.
- * So a kill at any moment leaves a job that `resume` continues at the recorded phase.
+ * A phase starts in one transaction (its `plan`, its row, the job's row) and ends in another;
+ * between the two its `forward` may run, die and run again any number of times, in any process: it
+ * finds out from the database what is done. So a kill at any moment leaves a job that `resume`
+ * continues at the recorded phase.
  *
- * The process that leads the job (job_lead) runs it. Others that work on it beside the leader join phases that are
- * `shared` (walks) and wait for the rest.
+ * The process that leads the job (job_lead) runs it. Others that work on it beside the leader join
+ * phases that are `shared` (walks) and wait for the rest.
  *
- * A forward that finds the copy stale as a whole (TRUNCATE, log budget) fails with ERROR_AGAIN; the runner then goes back
- * to the kind's `again` phase.
+ * A forward that finds the copy stale as a whole (TRUNCATE, log budget) fails with ERROR_AGAIN; the
+ * runner then goes back to the kind's `again` phase.
  */
 #ifndef PGHAUL_JOB_PHASES_H
 #define PGHAUL_JOB_PHASES_H
@@ -22,7 +23,8 @@ struct phase {
     const char *what; /* one line for --dry-run and docs */
     const char *lock; /* on the source; "none" */
     bool shared;      /* other processes may join */
-    /* In the transaction of run->session that starts the phase; NULL: nothing. May be run again after ERROR_AGAIN. */
+    /* In the transaction of run->session that starts the phase; NULL: nothing. May be run again
+     * after ERROR_AGAIN. */
     bool (*plan)(struct run *run, struct error *error);
     /* The work; NULL: nothing but the plan. */
     bool (*forward)(struct run *run, struct error *error);
@@ -39,15 +41,17 @@ struct kind_numbers {
 struct kind {
     const char *name;
     const struct phase *phases; /* ends with a NULL name */
-    const char *ready;          /* the phase at which a job waits for `cutover`; NULL: runs to its end */
-    const char *again;          /* the phase that ERROR_AGAIN goes back to; NULL: it is a failure */
-    /* Brings the kind's own state (run->kind_state) from the job's row into memory, and gives it back. */
+    const char *ready; /* the phase at which a job waits for `cutover`; NULL: runs to its end */
+    const char *again; /* the phase that ERROR_AGAIN goes back to; NULL: it is a failure */
+    /* Brings the kind's own state (run->kind_state) from the job's row into memory, and gives it
+     * back. */
     bool (*load)(struct run *run, struct error *error);
     void (*unload)(struct run *run);
 
     /*
-     * Verbs, with the meaning that design gives them. Each checks the job's state itself, refuses with ERROR_REFUSED and
-     * a hint when it does not apply, takes the leadership, and leaves its result in the job's facts. NULL: refused.
+     * Verbs, with the meaning that design gives them. Each checks the job's state itself, refuses
+     * with ERROR_REFUSED and a hint when it does not apply, takes the leadership, and leaves its
+     * result in the job's facts. NULL: refused.
      */
     bool (*verify)(struct run *run, struct error *error);
     bool (*cutover)(struct run *run, struct error *error);
@@ -57,17 +61,20 @@ struct kind {
     bool (*numbers)(struct run *run, struct kind_numbers *numbers, struct error *error);
 };
 
-/* Names of a kind's phases, NULL-terminated, for job_insert(). The array is the caller's: at least PHASES_MAX + 1. */
+/* Names of a kind's phases, NULL-terminated, for job_insert(). The array is the caller's: at least
+ * PHASES_MAX + 1. */
 enum { PHASES_MAX = 24 };
 void phases_names(const struct kind *kind, const char *names[PHASES_MAX + 1]);
 
-/* Makes `from` the job's current phase again, it and everything after it pending. In a transaction of its own. */
+/* Makes `from` the job's current phase again, it and everything after it pending. In a transaction
+ * of its own. */
 bool phases_reset(struct run *run, const char *from, struct error *error) MUST_CHECK;
 
 /*
- * Runs the job's phases up to, and not including, `until`. On failure the job's state says so (failed with a reason; or
- * waiting, when it was interrupted or a lock could not be had).
+ * Runs the job's phases up to, and not including, `until`. On failure the job's state says so
+ * (failed with a reason; or waiting, when it was interrupted or a lock could not be had).
  */
-bool phases_run(struct run *run, const struct kind *kind, const char *until, struct error *error) MUST_CHECK;
+bool phases_run(struct run *run, const struct kind *kind, const char *until,
+                struct error *error) MUST_CHECK;
 
 #endif

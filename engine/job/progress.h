@@ -1,6 +1,7 @@
 /*
- * What a running process is doing, for its live line. Written by workers, read by the one who draws; a snapshot is
- * consistent in itself. Durable numbers are in the database (job, phase, span): this is only the view of one process.
+ * What a running process is doing, for its live line. Written by workers, read by the one who
+ * draws; a snapshot is consistent in itself. Durable numbers are in the database (job, phase,
+ * span): this is only the view of one process.
  */
 #ifndef PGHAUL_JOB_PROGRESS_H
 #define PGHAUL_JOB_PROGRESS_H
@@ -12,11 +13,11 @@
 
 struct progress_view {
     char phase[32];
-    char reason[256];      /* why nothing moves; empty when it does */
-    int64_t done;          /* units of the phase: rows as a rule */
-    int64_t total;         /* 0: unknown */
-    int64_t since_us;      /* monotonic start of the phase */
-    int64_t retries;       /* of this process */
+    char reason[256]; /* why nothing moves; empty when it does */
+    int64_t done;     /* units of the phase: rows as a rule */
+    int64_t total;    /* 0: unknown */
+    int64_t since_us; /* monotonic start of the phase */
+    int64_t retries;  /* of this process */
 };
 
 struct progress {

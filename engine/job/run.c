@@ -6,7 +6,8 @@ bool run_reconnect(struct run *run, struct error *error)
         return true;
     session_close(run->session);
     run->session = NULL;
-    return session_reopen(&run->session, &run->connect, run->job.settings.retry_limit_ms, run->stop, error);
+    return session_reopen(&run->session, &run->connect, run->job.settings.retry_limit_ms, run->stop,
+                          error);
 }
 
 bool run_ddl(struct run *run, const char *sql, struct error *error)

@@ -1,8 +1,8 @@
 /*
  * What a process needs to work on a job, handed down from the command line to everything below.
  *
- * The main thread owns `session`, the control session: it leads the job, runs phases that are not walked by a crew and
- * records steps. Workers open sessions of their own from `connect`.
+ * The main thread owns `session`, the control session: it leads the job, runs phases that are not
+ * walked by a crew and records steps. Workers open sessions of their own from `connect`.
  */
 #ifndef PGHAUL_JOB_RUN_H
 #define PGHAUL_JOB_RUN_H
@@ -21,14 +21,17 @@ struct run {
     struct progress *progress;
     struct session *session;
     struct job job;
-    bool trial;       /* inside a transaction that will be rolled back: no job is stored, no event recorded */
+    bool trial;       /* inside a transaction that will be rolled back: no job is stored, no event
+                         recorded */
     void *kind_state; /* of the job's kind: its plan in memory */
 };
 
-/* Makes the control session usable again after it was lost: reopens it, within settings.retry_limit. */
+/* Makes the control session usable again after it was lost: reopens it, within
+ * settings.retry_limit. */
 bool run_reconnect(struct run *run, struct error *error) MUST_CHECK;
 
-/* A statement that changes a schema: runs it and records it as an event, in the control session's transaction if any. */
+/* A statement that changes a schema: runs it and records it as an event, in the control session's
+ * transaction if any. */
 bool run_ddl(struct run *run, const char *sql, struct error *error) MUST_CHECK;
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Schema pghaul in the user's database: created on first use, upgraded in place, never dropped with data in it. A schema
- * of a newer version is refused.
+ * Schema pghaul in the user's database: created on first use, upgraded in place, never dropped with
+ * data in it. A schema of a newer version is refused.
  */
 #ifndef PGHAUL_JOB_SCHEMA_H
 #define PGHAUL_JOB_SCHEMA_H
@@ -16,8 +16,9 @@ bool schema_exists(struct session *session, bool *exists, struct error *error) M
 bool schema_ensure(struct session *session, struct error *error) MUST_CHECK;
 
 /*
- * Takes every privilege on an object away from everybody but its owner: default privileges of the database must not
- * open a shadow or a log to anyone. `kind` is TABLE, FUNCTION or SCHEMA; `object` its qualified name as SQL.
+ * Takes every privilege on an object away from everybody but its owner: default privileges of the
+ * database must not open a shadow or a log to anyone. `kind` is TABLE, FUNCTION or SCHEMA; `object`
+ * its qualified name as SQL.
  */
 bool schema_strip_privileges(struct session *session, const char *kind, const char *object,
                              struct error *error) MUST_CHECK;

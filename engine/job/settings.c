@@ -21,37 +21,44 @@
 const struct setting setting_table[] = {
     {"order", SETTING_CHOICE, "auto", 0, 0, "auto|heap|key",
      "how the source is walked: block by block, or by key", AT(order)},
-    {"workers", SETTING_COUNT, "2", 1, 64, NULL, "threads, and server sessions, of one process", AT(workers)},
+    {"workers", SETTING_COUNT, "2", 1, 64, NULL, "threads, and server sessions, of one process",
+     AT(workers)},
     {"chunk.time", SETTING_TIME, "500ms", 10, MINUTE, NULL, "how long one transaction should take",
      AT(chunk_time_ms)},
     {"chunk.wal", SETTING_SIZE, "64MB", 64 * KB, GB, NULL, "how much one transaction should write",
      AT(chunk_wal_bytes)},
-    {"span.size", SETTING_SIZE, "32MB", 64 * KB, TB, NULL, "piece of the source that one worker takes at a time",
-     AT(span_bytes)},
+    {"span.size", SETTING_SIZE, "32MB", 64 * KB, TB, NULL,
+     "piece of the source that one worker takes at a time", AT(span_bytes)},
     {"lock.timeout", SETTING_TIME, "100ms", 1, 10 * SECOND, NULL,
-     "one wait for a strong lock; less than half of the server's deadlock_timeout", AT(lock_timeout_ms)},
-    {"lock.tries", SETTING_COUNT, "60", 1, 100000, NULL, "how often to try for a strong lock", AT(lock_tries)},
-    {"cutover.wait", SETTING_TIME, "100ms", 1, 10 * SECOND, NULL, "all lock waits of one try of the swap together",
-     AT(cutover_wait_ms)},
+     "one wait for a strong lock; less than half of the server's deadlock_timeout",
+     AT(lock_timeout_ms)},
+    {"lock.tries", SETTING_COUNT, "60", 1, 100000, NULL, "how often to try for a strong lock",
+     AT(lock_tries)},
+    {"cutover.wait", SETTING_TIME, "100ms", 1, 10 * SECOND, NULL,
+     "all lock waits of one try of the swap together", AT(cutover_wait_ms)},
     {"cutover.hold", SETTING_TIME, "1s", 10, MINUTE, NULL,
-     "how long the swap may hold its locks before it gives up and tries again", AT(cutover_hold_ms)},
+     "how long the swap may hold its locks before it gives up and tries again",
+     AT(cutover_hold_ms)},
     {"snapshot.wait", SETTING_TIME, "10min", 0, 30 * DAY, NULL,
      "how long the cut-over waits for snapshots older than the copy", AT(snapshot_wait_ms)},
     {"log.budget", SETTING_SIZE, "0", 0, 1024 * TB, NULL,
-     "size of the change log at which the job begins anew; 0: 10GB or 10 % of the table, the larger",
+     "size of the change log at which the job begins anew; 0: 10GB or 10 % of the table, the "
+     "larger",
      AT(log_budget_bytes)},
-    {"verify.age", SETTING_TIME, "1h", 0, 365 * DAY, NULL, "a verification older than this is repeated by cutover",
-     AT(verify_age_ms)},
+    {"verify.age", SETTING_TIME, "1h", 0, 365 * DAY, NULL,
+     "a verification older than this is repeated by cutover", AT(verify_age_ms)},
     {"index.memory", SETTING_SIZE, "1GB", MB, TB, NULL, "memory of all index builds together",
      AT(index_memory_bytes)},
-    {"retry.limit", SETTING_TIME, "10min", 0, 30 * DAY, NULL, "how long to go on trying after a passing error",
-     AT(retry_limit_ms)},
-    {"capture", SETTING_CHOICE, "statement", 0, 0, "statement|row", "how the triggers see changes", AT(capture)},
+    {"retry.limit", SETTING_TIME, "10min", 0, 30 * DAY, NULL,
+     "how long to go on trying after a passing error", AT(retry_limit_ms)},
+    {"capture", SETTING_CHOICE, "statement", 0, 0, "statement|row", "how the triggers see changes",
+     AT(capture)},
     {"ready", SETTING_CHOICE, "log", 0, 0, "log|dual-write",
      "what the triggers write while a job is ready: keys, or the shadow itself", AT(ready)},
-    {"settle", SETTING_CHOICE, "on", 0, 0, "off|on", "vacuum and freeze the new table before the swap", AT(settle)},
-    {"policy", SETTING_POLICY, "off", 0, 0, NULL, "how fast workers may go: off, or fixed=DELAY between chunks",
-     AT(policy)},
+    {"settle", SETTING_CHOICE, "on", 0, 0, "off|on",
+     "vacuum and freeze the new table before the swap", AT(settle)},
+    {"policy", SETTING_POLICY, "off", 0, 0, NULL,
+     "how fast workers may go: off, or fixed=DELAY between chunks", AT(policy)},
     {0},
 };
 
@@ -196,7 +203,8 @@ static bool set_value(struct settings *settings, const struct setting *setting, 
     }
     case SETTING_TIME:
     case SETTING_SIZE:
-        if (!parse_with_unit(value, setting->type == SETTING_TIME ? TIME_UNITS : SIZE_UNITS, &number))
+        if (!parse_with_unit(value, setting->type == SETTING_TIME ? TIME_UNITS : SIZE_UNITS,
+                             &number))
             return out_of_range(setting, value, error);
         break;
     }
@@ -227,15 +235,18 @@ bool settings_set(struct settings *settings, const char *assignment, struct erro
     }
     setting = find_setting(assignment, (size_t)(equals - assignment));
     if (setting == NULL) {
-        error_set(error, ERROR_USAGE, "there is no setting \"%.*s\"", (int)(equals - assignment), assignment);
+        error_set(error, ERROR_USAGE, "there is no setting \"%.*s\"", (int)(equals - assignment),
+                  assignment);
         return error_hint(error, "pghaul set --help lists them");
     }
     return set_value(settings, setting, equals + 1, error);
 }
 
-void settings_value(const struct settings *settings, const struct setting *setting, struct text *out)
+void settings_value(const struct settings *settings, const struct setting *setting,
+                    struct text *out)
 {
-    int64_t number = setting->type == SETTING_POLICY ? 0 : *number_at((struct settings *)settings, setting);
+    int64_t number =
+        setting->type == SETTING_POLICY ? 0 : *number_at((struct settings *)settings, setting);
     const char *choice = setting->choices;
 
     switch (setting->type) {

@@ -38,43 +38,48 @@ enum turn {
     TURN_END,    /* no span is open */
 };
 
-bool walk_plan(struct session *session, int64_t job, const char *phase, const char *sql, struct params params,
-               struct error *error)
+bool walk_plan(struct session *session, int64_t job, const char *phase, const char *sql,
+               struct params params, struct error *error)
 {
     TEXT_AUTO insert = {0};
     const char *values[16];
 
     sql_expand(&insert,
                "INSERT INTO pghaul.span (job, phase, number, lo, hi, cursor)\n"
-               "SELECT {job}, {phase}, row_number() OVER (), lo, hi, lo FROM ({spans}) AS planned (lo, hi)",
+               "SELECT {job}, {phase}, row_number() OVER (), lo, hi, lo FROM ({spans}) AS planned "
+               "(lo, hi)",
                SQL_NAMES({"job", sql_fragment(NUMBER(job))}, {"phase", sql_literal(phase)},
                          {"spans", sql_fragment(sql)}));
     for (int i = 0; i < params.count; i++)
         values[i] = params.values[i];
     return session_execute(session, "DELETE FROM pghaul.span WHERE job = $1::bigint AND phase = $2",
                            PARAMS(NUMBER(job), phase), NULL, error) &&
-           session_execute(session, text_string(&insert), (struct params){values, params.count}, NULL, error);
+           session_execute(session, text_string(&insert), (struct params){values, params.count},
+                           NULL, error);
 }
 
-bool walk_totals(struct session *session, int64_t job, const char *phase, struct walk_totals *totals,
-                 struct error *error)
+bool walk_totals(struct session *session, int64_t job, const char *phase,
+                 struct walk_totals *totals, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows,
-                       "SELECT coalesce(sum(rows), 0), coalesce(sum(chunks), 0), coalesce(sum(retries), 0)\n"
-                       "  FROM pghaul.span WHERE job = $1::bigint AND phase = $2",
-                       PARAMS(NUMBER(job), phase), error))
+    if (!session_query(
+            session, &rows,
+            "SELECT coalesce(sum(rows), 0), coalesce(sum(chunks), 0), coalesce(sum(retries), 0)\n"
+            "  FROM pghaul.span WHERE job = $1::bigint AND phase = $2",
+            PARAMS(NUMBER(job), phase), error))
         return false;
-    *totals = (struct walk_totals){rows_int64(&rows, 0, 0), rows_int64(&rows, 0, 1), rows_int64(&rows, 0, 2)};
+    *totals = (struct walk_totals){rows_int64(&rows, 0, 0), rows_int64(&rows, 0, 1),
+                                   rows_int64(&rows, 0, 2)};
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------- one chunk */
+/* -------------------------------------------------------------------------------------------------------
+ * one chunk */
 
 /*
- * What the job wants, and the lowest open span that nobody has. The span's columns are NULL when there is none.
- * $1 = job, $2 = phase.
+ * What the job wants, and the lowest open span that nobody has. The span's columns are NULL when
+ * there is none. $1 = job, $2 = phase.
  */
 static const char TAKE_SPAN[] =
     "SELECT j.wanted, j.settings_version, s.number, s.cursor, s.hi\n"
@@ -112,7 +117,8 @@ static bool reload_settings(struct worker *worker, int64_t version, struct error
 
     if (version == worker->settings_version)
         return true;
-    if (!session_query(worker->session, &rows, "SELECT settings FROM pghaul.job WHERE id = $1::bigint",
+    if (!session_query(worker->session, &rows,
+                       "SELECT settings FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(worker->run->job.id)), error) ||
         !settings_from_json(&worker->settings, rows_text(&rows, 0, 0), error))
         return false;
@@ -134,14 +140,16 @@ static bool sample(struct worker *worker, int64_t rows, struct error *error)
              (double)worker->rows_since_sample * 1000.0 / (double)(now_ms - worker->sampled_ms));
     worker->rows_since_sample = 0;
     worker->sampled_ms = now_ms;
-    return session_execute(worker->session,
-                           "INSERT INTO pghaul.sample (job, phase, rows_per_second, wal_bytes, decision)\n"
-                           "VALUES ($1::bigint, $2, $3::double precision, pg_current_wal_lsn() - '0/0'::pg_lsn, $4)",
-                           PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, rate, worker->settings.policy),
-                           NULL, error);
+    return session_execute(
+        worker->session,
+        "INSERT INTO pghaul.sample (job, phase, rows_per_second, wal_bytes, decision)\n"
+        "VALUES ($1::bigint, $2, $3::double precision, pg_current_wal_lsn() - '0/0'::pg_lsn, $4)",
+        PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, rate, worker->settings.policy),
+        NULL, error);
 }
 
-/* The chunk's work in the open transaction, from the bound to the cursor. `taken` is the row of TAKE_SPAN. */
+/* The chunk's work in the open transaction, from the bound to the cursor. `taken` is the row of
+ * TAKE_SPAN. */
 static bool work_on(struct worker *worker, const struct rows *taken, struct chunk_measure *measure,
                     struct error *error)
 {
@@ -156,7 +164,8 @@ static bool work_on(struct worker *worker, const struct rows *taken, struct chun
     bool last;
 
     if (!session_query(worker->session, &bound, worker->walk->bound_sql,
-                       PARAMS(chunk.from, rows_text(taken, 0, 4), NUMBER(worker->size.units)), error))
+                       PARAMS(chunk.from, rows_text(taken, 0, 4), NUMBER(worker->size.units)),
+                       error))
         return false;
     chunk.to = rows_text(&bound, 0, 0);
     last = rows_bool(&bound, 0, 1);
@@ -182,7 +191,8 @@ static bool take_turn(struct worker *worker, enum turn *turn, struct error *erro
     const char *wanted;
     struct chunk_measure measure = {0};
 
-    if (!session_run(worker->session, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off",
+    if (!session_run(worker->session,
+                     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off",
                      error) ||
         !session_query(worker->session, &taken, TAKE_SPAN,
                        PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), error))
@@ -210,28 +220,33 @@ static bool take_turn(struct worker *worker, enum turn *turn, struct error *erro
     if (!work_on(worker, &taken, &measure, error))
         return false;
     measure.elapsed_ms = worker->busy_ms = clock_ms() - start_ms;
-    chunk_size_done(&worker->size, &measure, worker->settings.chunk_time_ms, worker->settings.chunk_wal_bytes);
+    chunk_size_done(&worker->size, &measure, worker->settings.chunk_time_ms,
+                    worker->settings.chunk_wal_bytes);
     *turn = TURN_DONE;
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------ one worker */
+/* ------------------------------------------------------------------------------------------------------
+ * one worker */
 
 static bool open_session(struct worker *worker, struct error *error)
 {
     char name[128];
     struct session_options options = worker->run->connect;
 
-    snprintf(name, sizeof(name), "pghaul %s %s %d", worker->run->job.name, worker->walk->phase, worker->number + 1);
+    snprintf(name, sizeof(name), "pghaul %s %s %d", worker->run->job.name, worker->walk->phase,
+             worker->number + 1);
     options.application_name = name;
     session_close(worker->session);
     worker->session = NULL;
-    return session_reopen(&worker->session, &options, worker->settings.retry_limit_ms, worker->run->stop, error) &&
+    return session_reopen(&worker->session, &options, worker->settings.retry_limit_ms,
+                          worker->run->stop, error) &&
            (worker->walk->prepare == NULL ||
             worker->walk->prepare(worker->session, worker->walk->work, error));
 }
 
-/* After a failed turn: true when the worker should try again, after a wait; `error` is then spent. */
+/* After a failed turn: true when the worker should try again, after a wait; `error` is then spent.
+ */
 static bool recover(struct worker *worker, struct retry *retry, struct error *error)
 {
     int64_t wait_ms;
@@ -242,18 +257,19 @@ static bool recover(struct worker *worker, struct retry *retry, struct error *er
         return error_set(error, ERROR_INTERRUPTED, "interrupted");
     if (!error->retryable || (wait_ms = retry_next_ms(retry, clock_ms())) < 0)
         return false;
-    log_verbose(worker->run->log, "%s worker %d tries again in %lld ms: %s", worker->walk->phase, worker->number + 1,
-                (long long)wait_ms, error->message);
+    log_verbose(worker->run->log, "%s worker %d tries again in %lld ms: %s", worker->walk->phase,
+                worker->number + 1, (long long)wait_ms, error->message);
     progress_retry(worker->run->progress);
     chunk_size_conflict(&worker->size);
     ok = stop_sleep_ms(worker->run->stop, wait_ms, error) &&
          (session_alive(worker->session) || open_session(worker, error));
-    return ok && session_execute(worker->session,
-                                 "UPDATE pghaul.span SET retries = retries + 1 WHERE (job, phase, number) IN\n"
-                                 "    (SELECT job, phase, number FROM pghaul.span\n"
-                                 "      WHERE job = $1::bigint AND phase = $2 AND state = 'open'\n"
-                                 "      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)",
-                                 PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), NULL, error);
+    return ok && session_execute(
+                     worker->session,
+                     "UPDATE pghaul.span SET retries = retries + 1 WHERE (job, phase, number) IN\n"
+                     "    (SELECT job, phase, number FROM pghaul.span\n"
+                     "      WHERE job = $1::bigint AND phase = $2 AND state = 'open'\n"
+                     "      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)",
+                     PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), NULL, error);
 }
 
 /* Until the end, a failure, or a stop. */
@@ -283,7 +299,8 @@ static bool work(struct worker *worker, struct error *error)
         else
             progress_moving(worker->run->progress);
         if (turn != TURN_DONE &&
-            !stop_sleep_ms(worker->run->stop, turn == TURN_PAUSED ? PAUSE_WAIT_MS : IDLE_WAIT_MS, error))
+            !stop_sleep_ms(worker->run->stop, turn == TURN_PAUSED ? PAUSE_WAIT_MS : IDLE_WAIT_MS,
+                           error))
             return false;
     }
     return true;
@@ -322,5 +339,6 @@ bool walk_run(struct run *run, const struct walk *walk, struct error *error)
     struct walk_shared shared = {.run = run, .walk = walk};
     struct crew_work crew_work = {.run = worker_run, .cancel = cancel_workers, .arg = &shared};
 
-    return crew_run(walk->workers > 0 ? walk->workers : (int)run->job.settings.workers, &crew_work, error);
+    return crew_run(walk->workers > 0 ? walk->workers : (int)run->job.settings.workers, &crew_work,
+                    error);
 }

@@ -1,29 +1,33 @@
 /*
- * A walk: a crew takes pieces of something, in order, until none is left, each piece in a transaction of its own.
+ * A walk: a crew takes pieces of something, in order, until none is left, each piece in a
+ * transaction of its own.
  *
  *     span:    lo ------------------- cursor --------------------------- hi
  *                done, committed      |  next chunk  |   still to do
  *                                     from           to
  *
- * Spans are rows of pghaul.span; their positions are arrays of text that only the server interprets (block numbers, key
- * values), NULL for "no bound". The row lock is the lease: a chunk's transaction
+ * Spans are rows of pghaul.span; their positions are arrays of text that only the server interprets
+ * (block numbers, key values), NULL for "no bound". The row lock is the lease: a chunk's
+ * transaction
  *
- *     1. takes the lowest-numbered open span FOR UPDATE SKIP LOCKED, and reads what the job wants (pause, abort, settings)
+ *     1. takes the lowest-numbered open span FOR UPDATE SKIP LOCKED, and reads what the job wants
+ * (pause, abort, settings)
  *     2. asks `bound_sql` where the chunk ends
  *     3. calls `chunk` to do the work
  *     4. moves the span's cursor and counters, and commits.
  *
- * Nothing else coordinates workers. Why this is exactly once, whatever dies: data, cursor and counters are one
- * transaction; a worker that dies before its commit leaves the cursor where it was and, its transaction being gone, the
- * lease free; a commit whose answer is lost is found done when the cursor is read again, because nothing of a chunk is
- * remembered outside the database. Two workers never have the same piece: the second skips the locked row. That holds
- * for threads, processes and hosts alike.
+ * Nothing else coordinates workers. Why this is exactly once, whatever dies: data, cursor and
+ * counters are one transaction; a worker that dies before its commit leaves the cursor where it was
+ * and, its transaction being gone, the lease free; a commit whose answer is lost is found done when
+ * the cursor is read again, because nothing of a chunk is remembered outside the database. Two
+ * workers never have the same piece: the second skips the locked row. That holds for threads,
+ * processes and hosts alike.
  *
- * "Done" means that every span says so: a chunk closes its span only when `bound_sql` says there is nothing beyond it,
- * never because a statement affected no rows.
+ * "Done" means that every span says so: a chunk closes its span only when `bound_sql` says there is
+ * nothing beyond it, never because a statement affected no rows.
  *
- * Commits of chunks need not be durable at once (synchronous_commit=off): what a crash of the server loses is lost as a
- * whole, cursor included.
+ * Commits of chunks need not be durable at once (synchronous_commit=off): what a crash of the
+ * server loses is lost as a whole, cursor included.
  */
 #ifndef PGHAUL_JOB_WALK_H
 #define PGHAUL_JOB_WALK_H
@@ -34,7 +38,8 @@ struct walk_chunk {
     /* in */
     struct session *session; /* inside the chunk's transaction */
     int span;
-    const char *from; /* text[] as text: exclusive or inclusive as the walk's statements define; NULL: the beginning */
+    const char *from; /* text[] as text: exclusive or inclusive as the walk's statements define;
+                         NULL: the beginning */
     const char *to;   /* NULL: no bound */
     int64_t units;
     const struct settings *settings;
@@ -46,7 +51,8 @@ struct walk_chunk {
 struct walk {
     const char *phase; /* whose spans */
     /*
-     * $1 = cursor text[], $2 = hi text[], $3 = size bigint. One row: (to text[], last boolean, units bigint).
+     * $1 = cursor text[], $2 = hi text[], $3 = size bigint. One row: (to text[], last boolean,
+     * units bigint).
      */
     const char *bound_sql;
     /* Runs once on every fresh session of a worker; NULL: nothing to prepare. */
@@ -60,13 +66,14 @@ struct walk {
 };
 
 /*
- * Plans a walk's spans in the session's open transaction: deletes the phase's old ones and inserts the rows of `sql`,
- * which yields (lo text[], hi text[]) in order.
+ * Plans a walk's spans in the session's open transaction: deletes the phase's old ones and inserts
+ * the rows of `sql`, which yields (lo text[], hi text[]) in order.
  */
-bool walk_plan(struct session *session, int64_t job, const char *phase, const char *sql, struct params params,
-               struct error *error) MUST_CHECK;
+bool walk_plan(struct session *session, int64_t job, const char *phase, const char *sql,
+               struct params params, struct error *error) MUST_CHECK;
 
-/* Walks until every span is done. Returns early, false, with ERROR_INTERRUPTED when told to stop. */
+/* Walks until every span is done. Returns early, false, with ERROR_INTERRUPTED when told to stop.
+ */
 bool walk_run(struct run *run, const struct walk *walk, struct error *error) MUST_CHECK;
 
 /* Totals over the phase's spans. */
@@ -75,7 +82,7 @@ struct walk_totals {
     int64_t chunks;
     int64_t retries;
 };
-bool walk_totals(struct session *session, int64_t job, const char *phase, struct walk_totals *totals,
-                 struct error *error) MUST_CHECK;
+bool walk_totals(struct session *session, int64_t job, const char *phase,
+                 struct walk_totals *totals, struct error *error) MUST_CHECK;
 
 #endif

@@ -145,12 +145,13 @@ static bool connection_error(const struct session *session, struct error *error)
 }
 
 /*
- * libpq gives no SQLSTATE for a connection that was refused, only the server's text. These never pass by themselves;
- * whatever else it may be (no server, starting up, too many clients) may.
+ * libpq gives no SQLSTATE for a connection that was refused, only the server's text. These never
+ * pass by themselves; whatever else it may be (no server, starting up, too many clients) may.
  */
 static bool refused_for_good(const PGconn *connection)
 {
-    static const char *const FOR_GOOD[] = {"does not exist", "pg_hba.conf", "is not permitted", "authentication failed"};
+    static const char *const FOR_GOOD[] = {"does not exist", "pg_hba.conf", "is not permitted",
+                                           "authentication failed"};
     const char *message = PQerrorMessage(connection);
 
     if (PQconnectionNeedsPassword(connection) || PQconnectionUsedPassword(connection))
@@ -205,9 +206,10 @@ static bool check_direct_and_look(struct session *session, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows,
-                       "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('search_path')", NO_PARAMS,
-                       error))
+    if (!session_query(
+            session, &rows,
+            "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('search_path')",
+            NO_PARAMS, error))
         return false;
     session->user_search_path = memory_copy(rows_text(&rows, 0, 1));
     if (rows_int64(&rows, 0, 0) == PQbackendPID(session->connection))

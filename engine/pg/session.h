@@ -63,7 +63,8 @@ void session_cleanup(struct session **session);
 
 int session_server_version(const struct session *session); /* 150004 for 15.4 */
 int session_backend_pid(const struct session *session);
-/* The search_path that this role has by default: what names mean to the user. Sessions pin theirs to pg_catalog. */
+/* The search_path that this role has by default: what names mean to the user. Sessions pin theirs
+ * to pg_catalog. */
 const char *session_user_search_path(const struct session *session);
 /* Is the connection still usable? False after an error of the connection class. */
 bool session_alive(const struct session *session);
