@@ -24,22 +24,45 @@ static bool create_log(struct run *run, struct error *error)
     return false;
 }
 
-/* In the transaction that holds the lock. */
-static bool arm_under_lock(struct run *run, struct error *error)
+/* Does anything of an earlier copy have to go? At the first time nothing has, and writers wait the
+ * less. */
+static bool used_before(struct run *run, bool *used, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!flow_query(&copy_of(run)->forward, run->session, &rows,
+                    "SELECT pg_relation_size('{to}') > 0\n"
+                    "       OR EXISTS (SELECT FROM pg_index WHERE indrelid = '{to}'::regclass)\n"
+                    "       OR pg_relation_size('{log_a}') + pg_relation_size('{log_b}')\n"
+                    "          + pg_relation_size('{mark}') + pg_relation_size('{stuck}') > 0",
+                    NO_PARAMS, error))
+        return false;
+    *used = rows_bool(&rows, 0, 0);
+    return true;
+}
+
+static bool empty_all(struct run *run, struct error *error)
 {
     const struct flow *flow = &copy_of(run)->forward;
-    bool attached;
 
-    return capture_attached(run->session, flow, &attached, error) &&
-           (attached || capture_attach(run, flow, error)) &&
-           capture_set(run, flow, (struct capture_state){CAPTURE_LOG, 'a'}, error) &&
+    return capture_set(run, flow, (struct capture_state){CAPTURE_LOG, 'a'}, error) &&
            capture_reset(run, flow, error) && index_drop_all(run, error) &&
            flow_run(flow, run->session,
                     "TRUNCATE {to};\n"
                     "ALTER TABLE {to} SET (autovacuum_enabled = off);\n"
                     "DROP TABLE IF EXISTS {check}, {purge}",
-                    error) &&
-           capture_keep_fingerprint(run, flow, error);
+                    error);
+}
+
+/* In the transaction that holds the lock. */
+static bool arm_under_lock(struct run *run, struct error *error)
+{
+    const struct flow *flow = &copy_of(run)->forward;
+    bool attached, used;
+
+    return capture_attached(run->session, flow, &attached, error) &&
+           (attached || capture_attach(run, flow, error)) && used_before(run, &used, error) &&
+           (!used || empty_all(run, error)) && capture_keep_fingerprint(run, flow, error);
 }
 
 static bool arm_once(struct run *run, struct lock_report *lock, struct error *error)

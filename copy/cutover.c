@@ -218,7 +218,8 @@ static bool prepare(struct swap *swap, struct error *error)
 
 static int64_t left_ms(const struct swap *swap, int64_t start_us)
 {
-    int64_t left = swap->run->job.settings.cutover_wait_ms - (clock_us() - start_us) / 1000;
+    int64_t left =
+        lock_wait_ms(swap->run->job.settings.cutover_wait_ms) - (clock_us() - start_us) / 1000;
 
     return left > 1 ? left : 1;
 }

@@ -95,8 +95,13 @@ bool load_plan(struct run *run, struct error *error)
 static bool source_changed(struct session *session, const struct load_work *work, const char *found,
                            struct error *error)
 {
-    if (!capture_check_unmarked(session, work->flow, work->run, error))
+    TEXT_AUTO expected = {0};
+
+    if (!capture_check_unmarked(session, work->flow, work->run, error) ||
+        !capture_expected_fingerprint(session, work->flow, work->storage, &expected, error))
         return false;
+    if (strcmp(text_string(&expected), found) == 0)
+        return error_set(error, ERROR_AGAIN, "another process has begun the copy anew");
     error_set(error, ERROR_REFUSED, "the table was changed under the job");
     error_detail(error, "expected %s; found %s", text_string(&work->expected), found);
     return error_hint(
@@ -244,7 +249,8 @@ bool purge_forward(struct run *run, struct error *error)
     flow_expand_with(&copy->forward, &work.statement, PURGE_DELETE,
                      SQL_NAMES({"range", sql_fragment(order.range)}));
     ok = walk_run(run, &walk, error) &&
-         flow_run(&copy->forward, run->session, "DROP TABLE IF EXISTS {purge}", error);
+         (!run->leading ||
+          flow_run(&copy->forward, run->session, "DROP TABLE IF EXISTS {purge}", error));
     text_deinit(&work.statement);
     arena_deinit(&arena);
     return ok;

@@ -19,6 +19,11 @@ int64_t lock_backoff_ms(int attempt, unsigned *seed)
     return base_ms / 2 + rand_r(seed) % (base_ms + 1);
 }
 
+int64_t lock_wait_ms(int64_t limit_ms)
+{
+    return limit_ms > 2 * LOCK_WORK_MS ? limit_ms - LOCK_WORK_MS : (limit_ms + 1) / 2;
+}
+
 bool lock_check_settings(struct session *session, const struct settings *settings,
                          struct error *error)
 {
@@ -134,7 +139,8 @@ static bool strong_lock(struct run *run, const char *tables, const char *mode,
                "BEGIN ISOLATION LEVEL READ COMMITTED;\n"
                "SET LOCAL lock_timeout = {timeout};\n"
                "LOCK TABLE {tables} IN {mode} MODE",
-               SQL_NAMES({"timeout", sql_fragment(NUMBER(run->job.settings.lock_timeout_ms))},
+               SQL_NAMES({"timeout",
+                          sql_fragment(NUMBER(lock_wait_ms(run->job.settings.lock_timeout_ms)))},
                          {"tables", sql_fragment(tables)}, {"mode", sql_fragment(mode)}));
     if (!session_run_text(run->session, &sql, error)) {
         session_rollback(run->session);

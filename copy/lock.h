@@ -15,6 +15,15 @@
 
 #include "engine/job/run.h"
 
+/*
+ * What a writer waits because of us is the wait for our lock, behind which it queues, and what we do under it. The limits
+ * (lock.timeout, cutover.wait) mean both together: this much of them is left for the work.
+ */
+enum { LOCK_WORK_MS = 40 };
+
+/* What of `limit_ms` may be spent waiting; at least 1. */
+int64_t lock_wait_ms(int64_t limit_ms);
+
 struct lock_report {
     int attempts;
     int64_t waited_us; /* for the lock that was granted */

@@ -1,10 +1,5 @@
 #include "copy/verify.h"
 
-#include <inttypes.h>
-#include <jansson.h>
-#include <stdatomic.h>
-#include <stdio.h>
-
 #include "copy/capture.h"
 #include "copy/order.h"
 #include "copy/replay.h"
@@ -38,8 +33,10 @@ static const char COMPARE[] =
     "       (SELECT count(*) FROM kept WHERE in_flight), (SELECT count(*) FROM kept WHERE NOT "
     "in_flight)";
 
-/* The kept keys once more. Equal: done with. Different and logged: stays. Different and not logged:
- * a difference. */
+/*
+ * The kept keys once more. Equal: settled. Different and logged: stays in flight. Different and not
+ * logged: a difference, like those that were found so at first.
+ */
 static const char COMPARE_AGAIN[] =
     "WITH again AS (\n"
     "    SELECT {k_k}, {k_is_logged} AS logged,\n"
@@ -47,11 +44,14 @@ static const char COMPARE_AGAIN[] =
     "                THEN ({r_first} IS NULL) <> ({s_first} IS NULL)\n"
     "                ELSE record_image_ne(ROW({casts}), ROW({s_values})) END AS differs\n"
     "      FROM {check} AS k LEFT JOIN ONLY {from} AS r ON {r_is_k} LEFT JOIN {to} AS s ON "
-    "{s_is_k}),\n"
-    "equal AS (DELETE FROM {check} AS b USING again AS k WHERE {b_is_k} AND NOT k.differs),\n"
+    "{s_is_k}\n"
+    "     WHERE NOT k.settled),\n"
+    "judged AS (\n"
+    "    UPDATE {check} AS b SET settled = NOT k.differs, in_flight = b.in_flight AND (k.logged OR "
+    "NOT k.differs)\n"
+    "      FROM again AS k WHERE {b_is_k}),\n"
     "repaired AS (INSERT INTO {log_a} ({k}) SELECT {k} FROM again WHERE differs AND NOT logged)\n"
-    "SELECT count(*) FILTER (WHERE differs AND NOT logged), count(*) FILTER (WHERE differs) FROM "
-    "again";
+    "SELECT count(*) FILTER (WHERE differs) FROM again";
 
 void verify_statement(const struct flow *flow, const char *range_r, const char *range_s,
                       struct text *sql)
@@ -65,8 +65,6 @@ struct verify_work {
     const struct flow *flow;
     const char *search_path;
     struct text statement;
-    atomic_llong left_out;
-    atomic_llong differences;
 };
 
 /* A chunk is a whole span: it writes nothing and locks nothing, and finding a bound in between
@@ -95,15 +93,13 @@ static void verify_orders(const struct copy *copy, struct arena *arena, struct o
 
 static bool verify_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
 {
-    struct verify_work *work = arg;
+    const struct verify_work *work = arg;
     ROWS_AUTO rows = {0};
 
     if (!session_query(chunk->session, &rows, text_string(&work->statement),
                        PARAMS(chunk->from, chunk->to), error))
         return false;
     chunk->rows = rows_int64(&rows, 0, 0);
-    atomic_fetch_add(&work->left_out, rows_int64(&rows, 0, 1));
-    atomic_fetch_add(&work->differences, rows_int64(&rows, 0, 2));
     return true;
 }
 
@@ -128,7 +124,8 @@ bool verify_plan(struct run *run, struct error *error)
     verify_orders(copy, &arena, &r, &s);
     ok = flow_run(&copy->forward, run->session,
                   "DROP TABLE IF EXISTS {check};\n"
-                  "CREATE TABLE {check} ({k_definition}, in_flight boolean NOT NULL)",
+                  "CREATE TABLE {check} ({k_definition}, in_flight boolean NOT NULL,\n"
+                  "                      settled boolean NOT NULL DEFAULT false)",
                   error) &&
          (r.search_path == NULL ||
           session_set(run->session, "search_path", r.search_path, true, error)) &&
@@ -138,9 +135,8 @@ bool verify_plan(struct run *run, struct error *error)
     return ok;
 }
 
-/* Replays and compares the kept keys until none is left. *differences grows by what is found. */
-static bool compare_again(struct run *run, const struct flow *flow, int64_t *differences,
-                          struct error *error)
+/* Replays and compares the kept keys until all are settled. */
+static bool compare_again(struct run *run, const struct flow *flow, struct error *error)
 {
     struct capture_state before;
     bool ok = true;
@@ -153,17 +149,16 @@ static bool compare_again(struct run *run, const struct flow *flow, int64_t *dif
 
         if (!flow_query(flow, run->session, &rows, COMPARE_AGAIN, NO_PARAMS, error))
             return false;
-        *differences += rows_int64(&rows, 0, 0);
-        if (rows_int64(&rows, 0, 1) == 0)
+        if (rows_int64(&rows, 0, 0) == 0)
             break;
         if (round == ROUNDS_MAX) {
             error_set(error, ERROR_DIFFERS, "%s keys could not be compared: they are never at rest",
-                      rows_text(&rows, 0, 1));
+                      rows_text(&rows, 0, 0));
             return error_hint(error, "see pghaul status %s; a transaction may be holding them",
                               run->job.name);
         }
         progress_reason(run->progress, "comparing %s keys that were in flight",
-                        rows_text(&rows, 0, 1));
+                        rows_text(&rows, 0, 0));
         if (round == ROUNDS_BEFORE_DUAL && flow->dual_possible)
             ok = capture_set_mode(run, flow, CAPTURE_DUAL, error);
         ok = ok && (round == 0 || stop_sleep_ms(run->stop, ROUND_WAIT_MS, error)) &&
@@ -192,24 +187,43 @@ static bool check_stuck(struct run *run, const struct flow *flow, struct error *
         run->job.name, flow->label);
 }
 
-static bool record(struct run *run, int64_t rows, int64_t differences, int64_t left_out,
-                   struct error *error)
+/* The result, from the table of kept keys: right also when several processes walked, or one that
+ * died. */
+static bool record(struct run *run, const struct flow *flow, struct error *error)
 {
-    char fact[256];
+    struct walk_totals totals;
+    ROWS_AUTO rows = {0};
 
-    snprintf(fact, sizeof(fact),
-             "{\"rows\": %" PRId64 ", \"differences\": %" PRId64 ", \"repaired\": %" PRId64
-             ", \"left_out\": %" PRId64 "}",
-             rows, differences, differences, left_out);
-    if (!job_set_fact(run->session, &run->job, "verify", fact, error))
+    if (!walk_totals(run->session, run->job.id, "verify", &totals, error) ||
+        !flow_query(flow, run->session, &rows,
+                    "SELECT count(*) FILTER (WHERE in_flight), count(*) FILTER (WHERE NOT "
+                    "in_flight) FROM {check}",
+                    NO_PARAMS, error) ||
+        !session_execute(
+            run->session,
+            "UPDATE pghaul.job SET facts = facts || jsonb_build_object('verify', "
+            "jsonb_build_object(\n"
+            "       'at', clock_timestamp(), 'rows', $2::bigint, 'left_out', $3::bigint,\n"
+            "       'differences', $4::bigint, 'repaired', $4::bigint))\n"
+            " WHERE id = $1::bigint",
+            PARAMS(NUMBER(run->job.id), NUMBER(totals.rows), rows_text(&rows, 0, 0),
+                   rows_text(&rows, 0, 1)),
+            NULL, error))
         return false;
-    if (differences > 0 && !job_event(run->session, run->job.id, "differences", error, "%s", fact))
-        return false;
-    return session_execute(run->session,
-                           "UPDATE pghaul.job SET facts = jsonb_set(facts, '{verify,at}', "
-                           "to_jsonb(clock_timestamp()))\n"
-                           " WHERE id = $1::bigint",
-                           PARAMS(NUMBER(run->job.id)), NULL, error);
+    if (rows_int64(&rows, 0, 1) == 0)
+        return true;
+    log_warning(run->log, "verify: %s rows differed; they were repaired and compared again",
+                rows_text(&rows, 0, 1));
+    return job_event(run->session, run->job.id, "differences", error, "%s", rows_text(&rows, 0, 1));
+}
+
+/* What the leader does when all spans are compared. */
+static bool judge(struct run *run, const struct flow *flow, struct error *error)
+{
+    return compare_again(run, flow, error) &&
+           capture_check_unmarked(run->session, flow, run, error) &&
+           check_stuck(run, flow, error) && record(run, flow, error) &&
+           flow_run(flow, run->session, "DROP TABLE IF EXISTS {check}", error);
 }
 
 bool verify_forward(struct run *run, struct error *error)
@@ -229,27 +243,15 @@ bool verify_forward(struct run *run, struct error *error)
         .units_max = 1,
     };
     struct walk_totals totals = {0};
-    int64_t differences = 0;
     bool ok;
 
     verify_orders(copy, &arena, &r, &s);
     work.search_path = r.search_path;
     verify_statement(flow, r.range, s.range, &work.statement);
     ok = walk_totals(run->session, run->job.id, "verify", &totals, error);
-    if (ok) {
+    if (ok)
         progress_start(run->progress, "verify", totals.rows, copy->plan.row_estimate);
-        ok = walk_run(run, &walk, error) &&
-             walk_totals(run->session, run->job.id, "verify", &totals, error);
-    }
-    differences = atomic_load(&work.differences);
-    ok = ok && compare_again(run, flow, &differences, error) &&
-         capture_check_unmarked(run->session, flow, run, error) && check_stuck(run, flow, error) &&
-         record(run, totals.rows, differences, atomic_load(&work.left_out), error) &&
-         flow_run(flow, run->session, "DROP TABLE IF EXISTS {check}", error);
-    if (ok && differences > 0)
-        log_warning(run->log,
-                    "verify: %" PRId64 " rows differed; they were repaired and compared again",
-                    differences);
+    ok = ok && walk_run(run, &walk, error) && (!run->leading || judge(run, flow, error));
     text_deinit(&work.statement);
     arena_deinit(&arena);
     return ok;

@@ -32,23 +32,15 @@ static int64_t guess_rows(const struct table *source)
     return source->row_estimate >= 0 ? source->row_estimate : source->heap_bytes / 100;
 }
 
-static bool choose_order(struct preparation *prep, struct plan *plan, struct error *error)
+static void choose_order(const struct preparation *prep, struct plan *plan)
 {
-    const struct settings *settings = &prep->options->settings;
-
-    if (prep->options->order_by != NULL) {
-        plan->order = PLAN_KEY;
-        plan->order_why = "--order-by";
-        return true;
-    }
-    if (settings->order == ORDER_KEY) {
-        plan->order = PLAN_KEY;
-        plan->order_why = "asked for";
-    } else {
-        plan->order = PLAN_HEAP;
-        plan->order_why = "no index is touched, and the rows stay as they lie";
-    }
-    return error->code == ERROR_NONE;
+    plan->order = prep->options->order_by != NULL || prep->options->settings.order == ORDER_KEY
+                      ? PLAN_KEY
+                      : PLAN_HEAP;
+    plan->order_why = prep->options->order_by != NULL ? "--order-by"
+                      : plan->order == PLAN_KEY
+                          ? "asked for"
+                          : "no index is touched, and the rows stay as they lie";
 }
 
 /* What does not depend on what the actions do. */
@@ -70,8 +62,8 @@ static bool begin_plan(struct preparation *prep, struct error *error)
     plan->row_estimate = guess_rows(source);
     plan->heap_bytes = source->heap_bytes;
     plan->table_bytes = source->heap_bytes + source->toast_bytes;
-    if (!choose_order(prep, plan, error) ||
-        !attached_fingerprint(run->session, source->oid, fingerprint, error))
+    choose_order(prep, plan);
+    if (!attached_fingerprint(run->session, source->oid, fingerprint, error))
         return false;
     plan->attached_fingerprint = arena_copy(&plan->arena, fingerprint);
     return true;

@@ -128,19 +128,18 @@ static bool follow_phase(struct run *run, const struct phase *phase, struct erro
 static bool run_loop(struct run *run, const struct kind *kind, const char *until,
                      struct error *error)
 {
-    bool leading = false;
-
+    run->leading = false;
     for (;;) {
         const struct phase *phase;
 
         if (!stop_check(run->stop, error))
             return false;
         if (!session_alive(run->session)) {
-            leading = false;
+            run->leading = false;
             if (!run_reconnect(run, error))
                 return false;
         }
-        if (!leading && !job_lead(run->session, &run->job, &leading, error))
+        if (!run->leading && !job_lead(run->session, &run->job, &run->leading, error))
             return false;
         if (!job_refresh(run->session, &run->job, error))
             return false;
@@ -160,11 +159,11 @@ static bool run_loop(struct run *run, const struct kind *kind, const char *until
                              "job %s is at a phase %s that %s jobs do not have", run->job.name,
                              run->job.phase, kind->name);
         if (strcmp(phase->name, until) == 0)
-            return !leading || job_unlead(run->session, &run->job, error);
-        if (leading && strcmp(run->job.state, "running") != 0 &&
+            return !run->leading || job_unlead(run->session, &run->job, error);
+        if (run->leading && strcmp(run->job.state, "running") != 0 &&
             !job_set_state(run->session, &run->job, "running", NULL, error))
             return false;
-        if (leading ? !lead_phase(run, kind, phase, error) : !follow_phase(run, phase, error)) {
+        if (run->leading ? !lead_phase(run, kind, phase, error) : !follow_phase(run, phase, error)) {
             /* A lost control session is no failure of the job: go on where the row says. */
             if (error->code == ERROR_CONNECTION && error->retryable &&
                 !session_alive(run->session) && !stop_wanted(run->stop))

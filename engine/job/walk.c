@@ -245,12 +245,27 @@ static bool open_session(struct worker *worker, struct error *error)
             worker->walk->prepare(worker->session, worker->walk->work, error));
 }
 
+/* For status; if it cannot be counted, nothing is lost but the count. */
+static void count_retry(struct worker *worker)
+{
+    struct error ignored = {0};
+
+    progress_retry(worker->run->progress);
+    if (!session_execute(
+            worker->session,
+            "UPDATE pghaul.span SET retries = retries + 1 WHERE (job, phase, number) IN\n"
+            "    (SELECT job, phase, number FROM pghaul.span\n"
+            "      WHERE job = $1::bigint AND phase = $2 AND state = 'open'\n"
+            "      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)",
+            PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), NULL, &ignored))
+        log_verbose(worker->run->log, "could not count a retry: %s", ignored.message);
+}
+
 /* After a failed turn: true when the worker should try again, after a wait; `error` is then spent.
  */
 static bool recover(struct worker *worker, struct retry *retry, struct error *error)
 {
     int64_t wait_ms;
-    bool ok;
 
     session_rollback(worker->session);
     if (stop_wanted(worker->run->stop))
@@ -259,17 +274,12 @@ static bool recover(struct worker *worker, struct retry *retry, struct error *er
         return false;
     log_verbose(worker->run->log, "%s worker %d tries again in %lld ms: %s", worker->walk->phase,
                 worker->number + 1, (long long)wait_ms, error->message);
-    progress_retry(worker->run->progress);
     chunk_size_conflict(&worker->size);
-    ok = stop_sleep_ms(worker->run->stop, wait_ms, error) &&
-         (session_alive(worker->session) || open_session(worker, error));
-    return ok && session_execute(
-                     worker->session,
-                     "UPDATE pghaul.span SET retries = retries + 1 WHERE (job, phase, number) IN\n"
-                     "    (SELECT job, phase, number FROM pghaul.span\n"
-                     "      WHERE job = $1::bigint AND phase = $2 AND state = 'open'\n"
-                     "      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)",
-                     PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), NULL, error);
+    if (!stop_sleep_ms(worker->run->stop, wait_ms, error) ||
+        (!session_alive(worker->session) && !open_session(worker, error)))
+        return false;
+    count_retry(worker);
+    return true;
 }
 
 /* Until the end, a failure, or a stop. */
