@@ -8,6 +8,7 @@
 #include "cli/job_text.h"
 #include "cli/kinds.h"
 #include "cli/output.h"
+#include "cli/progress_line.h"
 #include "cli/work.h"
 #include "engine/base/clock.h"
 
@@ -115,6 +116,21 @@ static bool print_at_rest(struct cli *cli, struct error *error)
     return true;
 }
 
+/* A job at rest gathers changes: takes them over, so that its log stays short. */
+static bool keep_up(struct cli *cli, struct error *error)
+{
+    struct progress_line *line;
+    bool ok;
+
+    if (cli->kind->keep_up == NULL)
+        return true;
+    cli_start_work(cli);
+    line = progress_line_start(cli);
+    ok = cli->kind->keep_up(&cli->run, error);
+    progress_line_stop(line);
+    return ok && job_refresh(cli->run.session, &cli->run.job, error);
+}
+
 static bool refuse_resume(const struct cli *cli, struct error *error)
 {
     const struct job *job = &cli->run.job;
@@ -142,7 +158,7 @@ bool command_resume(struct cli *cli, struct error *error)
         !refuse_resume(cli, error))
         return false;
     if (is(job, "cut_over") || (is_ready(cli) && !swap))
-        return print_at_rest(cli, error);
+        return keep_up(cli, error) && print_at_rest(cli, error);
     if (swap && !ask(cli, error, "job %s will swap %s.%s as soon as its copy is verified",
                      job->name, job->table_schema, job->table_name))
         return false;
@@ -154,11 +170,19 @@ bool command_resume(struct cli *cli, struct error *error)
 /* ----------------------------------------------------------------------------------------- abort
  */
 
+static bool refuse_cut_over(const struct job *job, struct error *error)
+{
+    error_set(error, ERROR_REFUSED, "job %s is cut over: its copy is the table now", job->name);
+    return error_hint(error, "pghaul rollback %s swaps back", job->name);
+}
+
 static bool print_leave_sql(struct cli *cli, struct error *error)
 {
     const struct job *job = &cli->run.job;
     TEXT_AUTO text = {0};
 
+    if (is(job, "cut_over"))
+        return refuse_cut_over(job, error);
     if (job->leave_sql == NULL || job->leave_sql[0] == '\0')
         return error_set(error, ERROR_REFUSED, "job %s has left nothing to take away", job->name);
     if (cli->options.json) {
@@ -254,10 +278,8 @@ bool command_abort(struct cli *cli, struct error *error)
                print_leave_sql(cli, error);
     if (!ask_possible(cli, error) || !cli_load_job(cli, name, error) || !refuse_ended(job, error))
         return false;
-    if (is(job, "cut_over")) {
-        error_set(error, ERROR_REFUSED, "job %s is cut over: its copy is the table now", job->name);
-        return error_hint(error, "pghaul rollback %s swaps back", job->name);
-    }
+    if (is(job, "cut_over"))
+        return refuse_cut_over(job, error);
     if (!ask_abort(cli, error) || !do_abort(cli, error))
         return false;
     if (cli->options.json)

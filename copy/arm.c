@@ -45,7 +45,7 @@ static bool empty_all(struct run *run, struct error *error)
 {
     const struct flow *flow = &copy_of(run)->forward;
 
-    return capture_set(run, flow, (struct capture_state){CAPTURE_LOG, 'a'}, error) &&
+    return capture_set(run, flow, (struct capture_state){CAPTURE_LOG, 'a', 0}, error) &&
            capture_reset(run, flow, error) && index_drop_all(run, error) &&
            flow_run(flow, run->session,
                     "TRUNCATE {to};\n"

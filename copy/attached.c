@@ -259,7 +259,11 @@ static const char COMMENTS[] =
     " WHERE comment IS NOT NULL AND comment IS DISTINCT FROM present\n"
     " ORDER BY step, object";
 
-/* What hangs on indexes of table $1, as statements for the indexes of that name of table $2. */
+/*
+ * What hangs on indexes of table $1, as statements for the indexes of that name of table $2. For
+ * the table's own indexes, made again: deferrable constraints come later, and so do their comments
+ * (OWED).
+ */
 static const char INDEXES[] =
     "WITH pair AS (\n"
     "    SELECT x.indexrelid, x.indisclustered, x.indisreplident, i.relname, k.oid AS conoid,\n"
@@ -271,6 +275,7 @@ static const char INDEXES[] =
     "      JOIN pg_class t ON t.oid = y.indexrelid AND t.relname = i.relname\n"
     "      LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid\n"
     "                               AND k.contype IN ('p', 'u', 'x')\n"
+    "                               AND ($1::oid <> $2::oid OR NOT k.condeferrable)\n"
     "                               AND EXISTS (SELECT FROM pg_constraint l\n"
     "                                            WHERE l.conrelid = $2::oid\n"
     "                                                AND l.conname = k.conname)\n"
@@ -312,13 +317,15 @@ bool attached_index_sql(struct session *session, uint32_t from, uint32_t to, str
     return true;
 }
 
-/* Comments of constraints that table $2 lacks; $3 is the table's name later. */
+/* Comments of constraints that table $2 lacks; $3 is the table's name later. $2 = 0: of those that
+ * a shadow gets at the swap. */
 static const char OWED[] =
     "SELECT format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, $3::text,\n"
     "    obj_description(k.oid, 'pg_constraint'))\n"
     "  FROM pg_constraint k\n"
     " WHERE k.conrelid = $1::oid AND k.contype IN ('c', 'n', 'p', 'u', 'x')\n"
     "   AND obj_description(k.oid, 'pg_constraint') IS NOT NULL\n"
+    "   AND ($2::oid <> 0 OR k.condeferrable OR NOT k.convalidated)\n"
     "   AND NOT EXISTS (SELECT FROM pg_constraint l WHERE l.conrelid = $2::oid\n"
     "       AND l.conname = k.conname)\n"
     " ORDER BY k.conname";

@@ -75,7 +75,8 @@ bool attached_fingerprint(struct session *session, uint32_t oid, char digest[33]
 /*
  * Appends statements that give the indexes of `to` what the indexes of the same name of `from`
  * have: comments (of their constraints too), statistics targets, cluster mark, replica identity.
- * from == to is fine: the text can be kept while the indexes are dropped and made again.
+ * from == to is fine: the text can be kept while the indexes are dropped and made again (without
+ * comments of deferrable constraints, which attached_owed_sql() tells).
  */
 bool attached_index_sql(struct session *session, uint32_t from, uint32_t to, struct text *sql,
                         struct error *error) MUST_CHECK;
@@ -83,7 +84,7 @@ bool attached_index_sql(struct session *session, uint32_t from, uint32_t to, str
 /*
  * Appends comments of the constraints of `from` that `to` does not have (ATTACHED_NOT_VALID,
  * ATTACHED_DEFERRABLE), to be run when they exist on `target`, which is the name that `to` will
- * have then.
+ * have then. to = 0: of every constraint of `from` that is not valid or deferrable.
  */
 bool attached_owed_sql(struct session *session, uint32_t from, uint32_t to, struct sql_value target,
                        struct text *sql, struct error *error) MUST_CHECK;

@@ -6,6 +6,7 @@
 
 #include "copy/copy.h"
 #include "engine/job/schema.h"
+#include "engine/pg/sqlstate.h"
 
 /* -------------------------------------------------------------------------------------------------
  * function bodies */
@@ -100,7 +101,7 @@ static const char DUAL_BODY[] =
     "            SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM removed) INTO absent, "
     "deleted;\n"
     "            -- what it has now is upserted, all columns\n"
-    "            INSERT INTO {to} ({columns})\n"
+    "            INSERT INTO {to} ({columns}) OVERRIDING SYSTEM VALUE\n"
     "            SELECT {values}\n"
     "              FROM (SELECT DISTINCT {k} FROM ({keys}) AS changed) AS k\n"
     "              JOIN ONLY {from} AS r ON {r_is_k}\n"
@@ -167,7 +168,7 @@ static void function_sql(const struct run *run, const struct flow *flow, struct 
         flow, &body, template,
         SQL_NAMES({"keys", sql_fragment(text_string(&keys))},
                   {"log", sql_fragment(text_string(&log))},
-                  {"budget", sql_fragment(NUMBER(capture_budget_bytes(run, table_bytes(run))))}));
+                  {"budget", sql_fragment(NUMBER(state.budget_bytes))}));
     sql_expand(
         sql, CREATE_FUNCTION,
         SQL_NAMES({"label", sql_fragment(flow->label)},
@@ -180,15 +181,17 @@ bool capture_set(struct run *run, const struct flow *flow, struct capture_state 
                  struct error *error)
 {
     TEXT_AUTO sql = {0};
-    char fact[64];
+    char fact[128];
 
+    if (state.budget_bytes == 0)
+        state.budget_bytes = capture_budget_bytes(run, table_bytes(run));
     for (int i = 0; i < OPERATION_COUNT; i++) {
         function_sql(run, flow, state, &OPERATIONS[i], &sql);
         text_append(&sql, ";\n");
     }
     function_sql(run, flow, state, NULL, &sql);
-    snprintf(fact, sizeof(fact), "{\"mode\": \"%s\", \"side\": \"%c\"}", MODE_NAMES[state.mode],
-             state.side);
+    snprintf(fact, sizeof(fact), "{\"mode\": \"%s\", \"side\": \"%c\", \"budget\": %" PRId64 "}",
+             MODE_NAMES[state.mode], state.side, state.budget_bytes);
     /* One statement string is one transaction, unless one is open already. */
     if (!session_run_text(run->session, &sql, error))
         return error_context(error, "could not switch the capture to %s", MODE_NAMES[state.mode]);
@@ -204,11 +207,12 @@ bool capture_get(struct session *session, const struct flow *flow, struct captur
     const char *mode;
 
     if (!session_query(session, &rows,
-                       "SELECT facts -> $2 ->> 'mode', facts -> $2 ->> 'side' FROM pghaul.job "
-                       "WHERE id = $1::bigint",
+                       "SELECT facts -> $2 ->> 'mode', facts -> $2 ->> 'side',\n"
+                       "       facts -> $2 ->> 'budget'\n"
+                       "  FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(flow->job), flow->fact), error))
         return false;
-    *state = (struct capture_state){CAPTURE_IDLE, 'a'};
+    *state = (struct capture_state){CAPTURE_IDLE, 'a', 0};
     mode = rows_count(&rows) == 1 ? rows_text(&rows, 0, 0) : NULL;
     if (mode == NULL)
         return true;
@@ -216,6 +220,7 @@ bool capture_get(struct session *session, const struct flow *flow, struct captur
         if (strcmp(mode, MODE_NAMES[i]) == 0)
             state->mode = (enum capture_mode)i;
     state->side = rows_text(&rows, 0, 1)[0];
+    state->budget_bytes = rows_int64(&rows, 0, 2);
     return true;
 }
 
@@ -252,7 +257,7 @@ bool capture_create(struct run *run, const struct flow *flow, enum capture_mode 
 
     flow_expand(flow, &sql, CREATE_TABLES);
     if (!run_ddl(run, text_string(&sql), error) ||
-        !capture_set(run, flow, (struct capture_state){mode, 'a'}, error))
+        !capture_set(run, flow, (struct capture_state){mode, 'a', 0}, error))
         return error_context(error, "could not create the change log");
     for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]); i++) {
         text_clear(&sql);
@@ -348,13 +353,18 @@ bool capture_any_trigger(struct session *session, const struct flow *flow, bool 
 bool capture_marked(struct session *session, const struct flow *flow, const struct run *run,
                     bool *marked, struct error *error)
 {
+    struct capture_state state;
     ROWS_AUTO rows = {0};
 
+    if (!capture_get(session, flow, &state, error))
+        return false;
+    if (state.budget_bytes == 0)
+        state.budget_bytes = capture_budget_bytes(run, table_bytes(run));
     if (!flow_query(flow, session, &rows,
                     "SELECT EXISTS (SELECT FROM {mark})\n"
                     "       OR greatest(pg_relation_size('{log_a}'), pg_relation_size('{log_b}')) "
                     "> $1::bigint",
-                    PARAMS(NUMBER(capture_budget_bytes(run, table_bytes(run)))), error))
+                    PARAMS(NUMBER(state.budget_bytes)), error))
         return false;
     *marked = rows_bool(&rows, 0, 0);
     return true;
@@ -382,11 +392,21 @@ bool capture_size(struct session *session, const struct flow *flow, struct captu
             flow, session, &rows,
             "SELECT pg_relation_size('{log_a}'), pg_relation_size('{log_b}'),\n"
             "       NOT EXISTS (SELECT FROM {log_a}) AND NOT EXISTS (SELECT FROM {log_b}),\n"
-            "       (SELECT count(*) FROM {stuck})",
+            "       (SELECT count(*) FROM {stuck}),\n"
+            "       (SELECT count(*) FROM {stuck}\n"
+            "         WHERE sqlstate NOT IN ('" SQLSTATE_UNIQUE_VIOLATION
+            "', '" SQLSTATE_EXCLUSION_VIOLATION "')),\n"
+            "       current_setting('block_size')",
             NO_PARAMS, error))
         return false;
-    *size = (struct capture_size){rows_int64(&rows, 0, 0), rows_int64(&rows, 0, 1),
-                                  rows_bool(&rows, 0, 2), rows_int64(&rows, 0, 3)};
+    *size = (struct capture_size){
+        .a_bytes = rows_int64(&rows, 0, 0),
+        .b_bytes = rows_int64(&rows, 0, 1),
+        .empty = rows_bool(&rows, 0, 2),
+        .stuck_keys = rows_int64(&rows, 0, 3),
+        .refused_keys = rows_int64(&rows, 0, 4),
+        .block_bytes = rows_int64(&rows, 0, 5),
+    };
     return true;
 }
 

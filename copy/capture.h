@@ -42,6 +42,12 @@ enum capture_mode { CAPTURE_IDLE, CAPTURE_LOG, CAPTURE_DUAL };
 struct capture_state {
     enum capture_mode mode;
     char side; /* 'a' or 'b': which log the functions write */
+    /*
+     * At which size of a side they log no more. 0: as the settings say now, for a log that is empty
+     * and has no writers. From then on it stays as it is, whatever `pghaul set` says: a larger one
+     * would take an outgrown log, which misses keys, for a whole one.
+     */
+    int64_t budget_bytes;
 };
 
 /* Creates log tables and functions (in `mode`, side a), private to their owner. In the open
@@ -82,10 +88,13 @@ bool capture_check_unmarked(struct session *session, const struct flow *flow, co
                             struct error *error) MUST_CHECK;
 
 struct capture_size {
+    int64_t block_bytes;
     int64_t a_bytes;
     int64_t b_bytes;
     bool empty; /* no row in either side */
     int64_t stuck_keys;
+    int64_t refused_keys; /* those of them that no waiting helps: refused by their data, not by
+                             another row */
 };
 bool capture_size(struct session *session, const struct flow *flow, struct capture_size *size,
                   struct error *error) MUST_CHECK;
@@ -119,7 +128,7 @@ bool capture_expected_fingerprint(struct session *session, const struct flow *fl
 void capture_detach_sql(const struct flow *flow, const char *from_qualified, struct text *sql);
 void capture_drop_sql(const struct flow *flow, struct text *sql);
 
-/* Budget of one side in bytes. */
+/* Budget of one side in bytes, by the settings: of a log that begins (struct capture_state). */
 int64_t capture_budget_bytes(const struct run *run, int64_t table_bytes);
 
 #endif

@@ -10,6 +10,7 @@
 #include "copy/replay.h"
 #include "copy/sequence.h"
 #include "engine/base/clock.h"
+#include "engine/pg/retry.h"
 #include "engine/pg/sqlstate.h"
 
 enum { DRAIN_PASSES = 10 };
@@ -134,7 +135,6 @@ static bool exchange_sequences(const struct swap *swap, struct text *sql, struct
 /* Everything that is decided outside the lock, as one text to be run under it. */
 static bool make_sql(struct swap *swap, struct error *error)
 {
-    const struct plan *plan = &swap->copy->plan;
     struct text *sql = &swap->sql;
 
     text_clear(sql);
@@ -143,10 +143,16 @@ static bool make_sql(struct swap *swap, struct error *error)
         return false;
     exchange_tables(swap, sql);
     if (swap->forward) {
+        ROWS_AUTO rows = {0};
+
         add_owed_constraints(swap, sql);
-        if (!attached_owed_sql(swap->run->session, swap->leaving_oid, swap->arriving_oid,
-                               sql_table(plan->schema, plan->table), sql, error))
+        /* their comments, as shadow_strip() found them */
+        if (!session_query(
+                swap->run->session, &rows,
+                "SELECT coalesce(facts ->> 'owed_sql', '') FROM pghaul.job WHERE id = $1::bigint",
+                PARAMS(NUMBER(swap->run->job.id)), error))
             return false;
+        text_append(sql, rows_text(&rows, 0, 0));
     }
     if (!exchange_sequences(swap, sql, error))
         return false;
@@ -175,27 +181,31 @@ static bool drain(struct swap *swap, struct error *error)
     return true;
 }
 
-static bool check_stuck(struct swap *swap, struct error *error)
+static bool refuse_stuck(const struct swap *swap, int64_t keys, struct error *error)
 {
-    struct capture_size size;
-
-    if (!capture_size(swap->run->session, swap->flow, &size, error))
-        return false;
-    if (size.stuck_keys == 0 || swap->accept_loss)
+    if (keys == 0 || swap->accept_loss)
         return true;
     if (swap->forward) {
-        error_set(error, ERROR_DIFFERS, "%" PRId64 " rows cannot go into the new table",
-                  size.stuck_keys);
+        error_set(error, ERROR_DIFFERS, "%" PRId64 " rows cannot go into the new table", keys);
         return error_hint(error, "pghaul verify %s names one; their keys are in pghaul.%s_stuck",
                           swap->run->job.name, swap->flow->label);
     }
     error_set(error, ERROR_NEEDS_PERSON, "%" PRId64 " rows cannot go back into the old table",
-              size.stuck_keys);
+              keys);
     return error_hint(
         error,
         "their keys are in pghaul.%s_stuck; change those rows, or leave them behind with "
         "--accept-loss",
         swap->flow->label);
+}
+
+/* Before the lock: only what no waiting helps. */
+static bool check_refused(const struct swap *swap, struct error *error)
+{
+    struct capture_size size;
+
+    return capture_size(swap->run->session, swap->flow, &size, error) &&
+           refuse_stuck(swap, size.refused_keys, error);
 }
 
 static bool prepare(struct swap *swap, struct error *error)
@@ -204,7 +214,8 @@ static bool prepare(struct swap *swap, struct error *error)
     char warm[33];
 
     return lock_check_settings(swap->run->session, &swap->run->job.settings, error) &&
-           replay_catch_up(swap->run, swap->flow, &caught_up, error) && check_stuck(swap, error) &&
+           replay_catch_up(swap->run, swap->flow, &caught_up, error) &&
+           check_refused(swap, error) &&
            (!swap->flow->dual_possible ||
             capture_set_mode(swap->run, swap->flow, CAPTURE_DUAL, error)) &&
            drain(swap, error) && lock_wait_old_snapshots(swap->run, error) && drain(swap, error) &&
@@ -313,13 +324,14 @@ static bool replay_rest(struct swap *swap, struct error *error)
     struct replay_result result = {0};
     struct capture_size size;
 
-    if (!replay_whole(swap->run->session, swap->flow, &result, error) ||
+    if (!replay_retry_stuck(swap->run->session, swap->flow, error) ||
+        !replay_whole(swap->run->session, swap->flow, true, &result, error) ||
         !capture_size(swap->run->session, swap->flow, &size, error))
         return false;
     swap->keys = result.keys;
     if (!size.empty)
         return error_set(error, ERROR_INTERNAL, "the change log is not empty under the lock");
-    return check_stuck(swap, error);
+    return refuse_stuck(swap, size.stuck_keys, error);
 }
 
 static bool arm_way_back(struct swap *swap, struct error *error)
@@ -328,7 +340,7 @@ static bool arm_way_back(struct swap *swap, struct error *error)
 
     if (!swap->forward || swap->copy->plan.no_rollback)
         return true;
-    return capture_set(swap->run, &swap->copy->backward, (struct capture_state){CAPTURE_LOG, 'a'},
+    return capture_set(swap->run, &swap->copy->backward, (struct capture_state){CAPTURE_LOG, 'a', 0},
                        error) &&
            capture_keep_fingerprint(swap->run, &swap->copy->backward, error) &&
            attached_fingerprint(swap->run->session, swap->arriving_oid, definition, error) &&
@@ -355,9 +367,13 @@ static bool record(struct swap *swap, struct error *error)
     if (!job_set_fact(session, &swap->run->job, swap->forward ? "cutover" : "rollback", fact,
                       error))
         return false;
-    text_appendf(&old, "\"pghaul.%s\"", swap->copy->names.old);
+    text_appendf(&old, "pghaul.%s", swap->copy->names.old);
     if (swap->forward &&
-        (!job_set_fact(session, &swap->run->job, "old_table", text_string(&old), error) ||
+        (!session_execute(session,
+                          "UPDATE pghaul.job SET facts = facts || jsonb_build_object('old_table', "
+                          "$2::text)\n"
+                          " WHERE id = $1::bigint",
+                          PARAMS(NUMBER(swap->run->job.id), text_string(&old)), NULL, error) ||
          !session_execute(
              session,
              "UPDATE pghaul.phase SET state = 'done', started_at = coalesce(started_at, "
@@ -387,12 +403,29 @@ static bool attempt(struct swap *swap, struct error *error)
 /* After a failure at or before COMMIT: did it happen? The job's row knows. */
 static bool happened(struct swap *swap, bool *yes, struct error *error)
 {
-    if (!run_reconnect(swap->run, error) ||
-        !job_refresh(swap->run->session, &swap->run->job, error))
+    if (!run_reconnect(swap->run, error) || !run_lead(swap->run, error))
         return false;
     swap->run->connect.meaning = &swap->run->job.meaning;
     *yes = strcmp(swap->run->job.state, swap->forward ? "cut_over" : "rolled_back") == 0;
     return true;
+}
+
+/* After a lost session: true with the job led again, and its row read. */
+static bool recover(struct swap *swap, struct retry *retry, bool *yes, struct error *error)
+{
+    do {
+        int64_t wait_ms = retry_next_ms(retry, clock_ms());
+
+        if (!run_lost(swap->run, error) || wait_ms < 0)
+            return false;
+        log_verbose(swap->run->log, "looking what happened in %" PRId64 " ms: %s", wait_ms,
+                    error->message);
+        if (!stop_sleep_ms(swap->run->stop, wait_ms, error))
+            return false;
+    } while (!happened(swap, yes, error));
+    return job_open(&swap->run->job) || *yes ||
+           error_set(error, ERROR_REFUSED, "job %s was ended by another session",
+                     swap->run->job.name);
 }
 
 static bool worth_another_try(const struct error *error)
@@ -432,7 +465,7 @@ static bool try_until_done(struct swap *swap, struct error *error)
     unsigned seed = (unsigned)clock_us();
 
     for (;;) {
-        bool blocked = false, yes = false;
+        bool blocked = false;
         struct error last;
 
         swap->attempts++;
@@ -446,16 +479,8 @@ static bool try_until_done(struct swap *swap, struct error *error)
                 return true;
             last = *error;
             session_rollback(swap->run->session);
-            if (error->code == ERROR_CONNECTION) {
-                if (!happened(swap, &yes, error))
-                    return false;
-                if (yes)
-                    return true;
-                if (!replay_prepare(swap->run->session, swap->flow, error))
-                    return false;
-            } else if (!worth_another_try(error)) {
+            if (error->code == ERROR_CONNECTION || !worth_another_try(error))
                 return false;
-            }
             log_verbose(swap->run->log, "swap, try %d: %s", swap->attempts, last.message);
         } else {
             error_set(&last, ERROR_LOCK, "a long transaction uses the table");
@@ -485,12 +510,21 @@ bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_lo
         .leaving_oid = forward ? copy->plan.source_oid : copy->shadow_oid,
         .arriving_oid = forward ? copy->shadow_oid : copy->plan.source_oid,
     };
+    struct retry retry;
     bool ok;
 
     sql_append(&leaving, sql_table("pghaul", swap.away));
     swap.leaving_qualified = text_string(&leaving);
     progress_start(run->progress, forward ? "cutover" : "rollback", 0, 0);
-    ok = prepare(&swap, error) && try_until_done(&swap, error);
+    retry_init(&retry, run->job.settings.retry_limit_ms, clock_ms());
+    do {
+        bool yes = false;
+
+        ok = prepare(&swap, error) && try_until_done(&swap, error);
+        if (ok || !recover(&swap, &retry, &yes, error))
+            break;
+        ok = yes;
+    } while (!ok);
     text_deinit(&swap.sql);
     return ok;
 }

@@ -120,6 +120,37 @@ static void add_columns(struct flow *flow, const struct plan *plan)
     add_fragment(flow, "and_w_kept", &w_kept);
 }
 
+/*
+ * s.key = k.key, k with the type of `from`. Where types differ there is no cast of k to the other
+ * type: on the way back a bigint or numeric may not fit (an error, for a key that was deleted, too:
+ * no rollback ever), and a text that is cut to varchar(n) is another row's key. The server compares
+ * integers of any width, and text and varchar, as they are and by index; a numeric that is no
+ * integer of that type equals none.
+ */
+static const char *key_comparison(const struct side *side)
+{
+    static const struct {
+        const char *type;
+        const char *comparison;
+    } OF_NUMERIC[] = {
+#define INTEGER(type, low, high)                                                          \
+    {type, "{and}s.{to} OPERATOR(pg_catalog.=) CASE WHEN k.{k} BETWEEN " low " AND " high \
+           " AND k.{k} = trunc(k.{k}) THEN k.{k}::{to_type} END"}
+        INTEGER("smallint", "-32768", "32767"),
+        INTEGER("integer", "-2147483648", "2147483647"),
+        INTEGER("bigint", "-9223372036854775808", "9223372036854775807"),
+#undef INTEGER
+    };
+
+    if (strcmp(side->from_type, side->to_type) == 0)
+        return "{and}s.{to} {to_equal} k.{k}";
+    for (size_t i = 0; i < sizeof(OF_NUMERIC) / sizeof(OF_NUMERIC[0]); i++)
+        if (strncmp(side->from_type, "numeric", strlen("numeric")) == 0 &&
+            strcmp(side->to_type, OF_NUMERIC[i].type) == 0)
+            return OF_NUMERIC[i].comparison;
+    return "{and}s.{to} OPERATOR(pg_catalog.=) k.{k}";
+}
+
 /* Everything about the key. Operators are qualified: under search_path = pg_catalog, citext =
  * citext would mean text. */
 static void add_key(struct flow *flow, const struct plan *plan)
@@ -170,7 +201,7 @@ static void add_key(struct flow *flow, const struct plan *plan)
         sql_expand(&key_columns, "{comma}{to}", names);
         sql_expand(&s_key, "{comma}s.{to}", names);
         sql_expand(&r_is_k, "{and}r.{from} {from_equal} k.{k}", names);
-        sql_expand(&s_is_k, "{and}s.{to} {to_equal} k.{k}::{to_type}", names);
+        sql_expand(&s_is_k, key_comparison(&side), names);
         sql_expand(&l_is_k, "{and}l.{k} {from_equal} k.{k}", names);
         sql_expand(&b_is_k, "{and}b.{k} {from_equal} k.{k}", names);
         sql_expand(&w_is_k, "{and}w.{k} {from_equal} k.{k}", names);
@@ -272,8 +303,9 @@ void flow_init(struct flow *flow, const struct plan *plan, const struct job *job
         .job = job->id,
         .fact = direction == FLOW_FORWARD ? "forward" : "backward",
         .from_oid = from_oid,
-        .dual_possible = direction == FLOW_FORWARD || !plan->source_deferrable,
+        .dual_possible = direction == FLOW_FORWARD || !plan->no_dual_back,
         .hashable = plan->key_hashable,
+        .collides = direction == FLOW_FORWARD ? plan->target_collides : plan->source_collides,
     };
     add_relations(flow, plan, job);
     add_columns(flow, plan);

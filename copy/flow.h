@@ -37,6 +37,7 @@ struct flow {
     const char *label;  /* log_7, back_7: what names of the log and the functions begin with */
     bool dual_possible; /* false: deferrable constraints on `to` would fail the application's COMMIT
                            (F09) */
+    bool collides;      /* `to` has unique or exclusion constraints beside the key */
     bool hashable;      /* the key has a hash: replay can be split into buckets */
     bool keeps;         /* `to` has columns that no value of `from` goes to: replay keeps theirs */
     const char *from_qualified;

@@ -13,6 +13,8 @@
 /* ----------------------------------------------------------------------------------------------------------
  * builds */
 
+enum { OTHER_BUILD_MS = 200 };
+
 struct builds {
     struct run *run;
     int *order;       /* indexes of plan->indexes, in the order they are to be built */
@@ -61,6 +63,13 @@ static bool explain_build(const struct copy *copy, int number, struct error *err
     return error_context(error, "index %s", copy->plan.indexes[number].name);
 }
 
+static bool is_under_construction(const struct error *error)
+{
+    return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_DUPLICATE_TABLE) == 0 ||
+           (strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0 &&
+            strstr(error->message, "pg_class_relname_nsp_index") != NULL);
+}
+
 static bool build_one(struct builds *builds, struct session *session, int number,
                       struct error *error)
 {
@@ -76,8 +85,16 @@ static bool build_one(struct builds *builds, struct session *session, int number
         return true;
     build_sql(copy, number, &sql);
     log_verbose(builds->run->log, "%s", text_string(&sql));
-    if (!session_run_text(session, &sql, error))
-        return explain_build(copy, number, error);
+    while (!session_run_text(session, &sql, error)) {
+        /* A process that was killed: the server may still be building for it, under this name. */
+        if (!is_under_construction(error))
+            return explain_build(copy, number, error);
+        if (!stop_sleep_ms(builds->run->stop, OTHER_BUILD_MS, error) ||
+            !index_exists(session, name, &exists, error))
+            return false;
+        if (exists)
+            return true;
+    }
     progress_add(builds->run->progress, 1);
     return job_event(session, builds->run->job.id, "ddl", error, "%s", text_string(&sql));
 }

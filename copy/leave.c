@@ -24,6 +24,16 @@ void leave_sql(const struct run *run, struct text *sql)
                  run->job.name);
     text_append(sql, "\\set ON_ERROR_STOP on\nBEGIN;\nSET LOCAL lock_timeout = '5s';\n");
     capture_detach_sql(&copy->forward, copy->forward.from_qualified, sql);
+    /* With the table's lock in hand no swap is under way: it has happened, or never will. */
+    text_appendf(
+        sql,
+        "DO $$ BEGIN\n"
+        "    IF EXISTS (SELECT FROM pghaul.job WHERE id = %" PRId64 "\n"
+        "                AND state IN ('cut_over', 'finished', 'rolled_back')) THEN\n"
+        "        RAISE EXCEPTION 'the job is cut over, or was: this is for a job before that';\n"
+        "    END IF;\n"
+        "END $$;\n",
+        run->job.id);
     drop_table(sql, copy->names.shadow);
     capture_drop_sql(&copy->forward, sql);
     capture_drop_sql(&copy->backward, sql);
@@ -31,7 +41,7 @@ void leave_sql(const struct run *run, struct text *sql)
     text_appendf(
         sql,
         "UPDATE pghaul.job SET state = 'aborted', wanted = 'abort', ended_at = clock_timestamp()\n"
-        " WHERE id = %" PRId64 " AND state NOT IN ('cut_over', 'finished', 'rolled_back');\n"
+        " WHERE id = %" PRId64 ";\n"
         "COMMIT;\n",
         run->job.id);
 }
@@ -97,4 +107,16 @@ bool leave_finish(struct run *run, struct error *error)
 bool leave_rolled_back(struct run *run, struct error *error)
 {
     return drop_ours(run, copy_of(run)->names.shadow, "rolled_back", error);
+}
+
+bool leave_anything_left(struct run *run, bool *left, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!flow_query(&copy_of(run)->forward, run->session, &rows,
+                    "SELECT to_regclass('{to}') IS NOT NULL OR to_regclass('{log_a}') IS NOT NULL",
+                    NO_PARAMS, error))
+        return false;
+    *left = rows_bool(&rows, 0, 0);
+    return true;
 }

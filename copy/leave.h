@@ -16,6 +16,8 @@
 bool leave_abort(struct run *run, struct error *error) MUST_CHECK;
 bool leave_finish(struct run *run, struct error *error) MUST_CHECK;
 bool leave_rolled_back(struct run *run, struct error *error) MUST_CHECK;
+/* Is there still a shadow, or a change log? */
+bool leave_anything_left(struct run *run, bool *left, struct error *error) MUST_CHECK;
 void leave_sql(const struct run *run, struct text *sql);
 
 #endif

@@ -50,7 +50,9 @@ bool lock_check_settings(struct session *session, const struct settings *setting
 /*
  * Whoever holds a lock on one of the tables that conflicts with ACCESS EXCLUSIVE (all do), without
  * ourselves. $1 = names of the tables as an array of regclass, $2 = least age of their transaction
- * in ms.
+ * in ms; 0: all. Not old, whatever its age: an autovacuum, which ends itself as soon as the first
+ * rung waits for it (who waits for its end first never gets to the first rung), unless it prevents
+ * wraparound; and a transaction whose age this role may not see.
  */
 static const char BLOCKERS[] =
     "SELECT DISTINCT a.pid, format('process %s (%s%s, %s%s): %s', a.pid, "
@@ -62,8 +64,10 @@ static const char BLOCKERS[] =
     "a.xact_start)::text ELSE '' END,\n"
     "              left(regexp_replace(a.query, '\\s+', ' ', 'g'), 100))\n"
     "  FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)\n"
-    " WHERE coalesce(a.xact_start, '-infinity') <= clock_timestamp() - $2::bigint * interval '1 "
-    "millisecond'\n"
+    " WHERE ($2::bigint = 0\n"
+    "        OR (a.xact_start <= clock_timestamp() - $2::bigint * interval '1 millisecond'\n"
+    "            AND (a.backend_type <> 'autovacuum worker'\n"
+    "                 OR a.query LIKE '%(to prevent wraparound)')))\n"
     "   AND l.relation = ANY ($1::regclass[]::oid[]) AND l.granted AND l.pid <> pg_backend_pid()\n"
     "   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())\n"
     " ORDER BY 1 LIMIT 5";

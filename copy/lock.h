@@ -16,8 +16,9 @@
 #include "engine/job/run.h"
 
 /*
- * What a writer waits because of us is the wait for our lock, behind which it queues, and what we do under it. The limits
- * (lock.timeout, cutover.wait) mean both together: this much of them is left for the work.
+ * What a writer waits because of us is the wait for our lock, behind which it queues, and what we
+ * do under it. The limits (lock.timeout, cutover.wait) mean both together: this much of them is
+ * left for the work.
  */
 enum { LOCK_WORK_MS = 40 };
 

@@ -74,8 +74,8 @@ struct plan {
     bool no_rollback;
     bool rewrite_needed;
     const char *tablespace; /* of the new table; NULL: the database's default */
-    const char *autovacuum; /* WITH-list to restore after the load: autovacuum_enabled as the user
-                               has it; "" for none */
+    const char *autovacuum; /* WITH-list to restore after the load: all storage parameters when
+                               the user has autovacuum_enabled among them; else "" */
     int action_count;
     const char **actions;
     int column_count;
@@ -92,8 +92,10 @@ struct plan {
     const char **source_indexes;
     int check_count;
     struct plan_check *checks;
-    bool source_deferrable; /* the old table has deferrable constraints: no dual-write on the way
-                               back */
+    bool no_dual_back; /* the old table has deferrable constraints, or a column GENERATED ALWAYS AS
+                          IDENTITY, which no UPDATE may set: no dual-write on the way back */
+    bool target_collides; /* unique or exclusion constraints beside the key: of the new table */
+    bool source_collides; /* of the old one */
     int64_t row_estimate;
     int64_t heap_bytes;
     int64_t table_bytes;

@@ -1,6 +1,7 @@
 #include "copy/replay.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "copy/capture.h"
@@ -9,10 +10,15 @@
 #include "engine/pg/sqlstate.h"
 
 enum {
-    SMALL_KEYS = 1000,       /* a pass that found fewer has caught up */
+    SMALL_KEYS = 1000,       /* a pass that found fewer has caught up, */
+    SMALL_MS = 1000,         /* or one that took no longer: the rest is the cut-over's */
     CONVERGE_MS = 60 * 1000, /* how long a log may stay as it is before the capture changes */
+    SMALL_LOG_BYTES =
+        1024 * 1024,         /* taken at once, by one session: starting a crew would take longer */
+    TURN_BYTES = 128 * 1024, /* a side that is this long is given its turn to be cut off */
     BLOCKS_FIRST = 64,
     BLOCKS_MAX = 4096,
+    BLOCKS_DUAL = 2, /* some 500 keys of a bigint */
 };
 
 /* ------------------------------------------------------------------------------------------------------
@@ -22,6 +28,14 @@ enum {
 #define RANGE                                                                                   \
     "l.ctid >= ('(' || ($1::text[])[2] || ',0)')::tid AND l.ctid < ('(' || ($2::text[])[2] || " \
     "',0)')::tid"
+
+/* A key of the batch that is in `from` and has no row in `to`, and is not kept elsewhere already.
+ */
+#define MISSING                                                     \
+    "NOT EXISTS (SELECT FROM {fresh} AS b WHERE {b_is_k})\n"        \
+    "   AND EXISTS (SELECT FROM ONLY {from} AS r WHERE {r_is_k})\n" \
+    "   AND NOT EXISTS (SELECT FROM {to} AS s WHERE {s_is_k})\n"    \
+    "   AND NOT EXISTS (SELECT FROM {stuck} AS b WHERE {b_is_k})"
 
 static const char *const TEMPLATES[REPLAY_STEPS] = {
     /* {bucket_is}: hash of the key, modulo $3, is the bucket $1[1] */
@@ -51,24 +65,30 @@ static const char *const TEMPLATES[REPLAY_STEPS] = {
                     "SELECT {k_k}{and_s_kept} FROM {batch} AS k JOIN {to} AS s ON {s_is_k}",
     [REPLAY_DELETE] = "DELETE FROM {to} AS s USING {batch} AS k WHERE {s_is_k}",
     [REPLAY_INSERT] = "WITH inserted AS (\n"
-                      "    INSERT INTO {to} AS s ({columns})\n"
+                      "    INSERT INTO {to} AS s ({columns}) OVERRIDING SYSTEM VALUE\n"
                       "    SELECT {values} FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k}\n"
                       "     WHERE k.n >= $1::bigint AND k.n < $2::bigint{not_kept}\n"
-                      "    ON CONFLICT ({key_columns}) DO NOTHING\n"
+                      "    ON CONFLICT DO NOTHING\n"
                       "    RETURNING {key_of_s})\n"
                       "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
     [REPLAY_INSERT_KEPT] =
         "WITH inserted AS (\n"
-        "    INSERT INTO {to} AS s ({columns}{and_kept})\n"
+        "    INSERT INTO {to} AS s ({columns}{and_kept}) OVERRIDING SYSTEM VALUE\n"
         "    SELECT {values}{and_w_kept}\n"
         "      FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k} JOIN {kept} AS w ON {w_is_k}\n"
         "     WHERE k.n >= $1::bigint AND k.n < $2::bigint\n"
-        "    ON CONFLICT ({key_columns}) DO NOTHING\n"
+        "    ON CONFLICT DO NOTHING\n"
         "    RETURNING {key_of_s})\n"
         "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
     [REPLAY_RECHECK] = "INSERT INTO {log_a} ({k})\n"
                        "SELECT {k_k} FROM {fresh} AS k WHERE NOT EXISTS (SELECT FROM ONLY {from} "
                        "AS r WHERE {r_is_k})",
+    [REPLAY_RETURN] = "INSERT INTO {log_a} ({k})\n"
+                      "SELECT {k_k} FROM {batch} AS k WHERE " MISSING,
+    [REPLAY_RETURN_STUCK] = "INSERT INTO {stuck} ({k}, sqlstate, message)\n"
+                            "SELECT {k_k}, '" SQLSTATE_UNIQUE_VIOLATION "',\n"
+                            "       'another row has a value that must be unique'\n"
+                            "  FROM {batch} AS k WHERE " MISSING,
 };
 
 const char *replay_template(enum replay_step step)
@@ -104,12 +124,6 @@ static bool step(struct session *session, const struct flow *flow, enum replay_s
     return flow_execute(flow, session, TEMPLATES[number], params, affected, error);
 }
 
-static bool is_collision(const struct error *error)
-{
-    return strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0 ||
-           strcmp(error->sqlstate, SQLSTATE_EXCLUSION_VIOLATION) == 0;
-}
-
 /* Does the server refuse the row itself, so that trying again cannot help? Classes 22 (data) and 23
  * (constraints). */
 static bool is_refusal(const struct error *error)
@@ -138,40 +152,39 @@ static bool make_stuck(struct session *session, const struct flow *flow, int64_t
 
 /*
  * Inserts the batch's keys [from, to), all deletes done. What is refused is halved until it is one
- * key, and that is stuck. A collision is a refusal only when the whole log is in the batch: else
- * its partner may be outside.
+ * key: that is stuck.
  */
 static bool insert_range(struct session *session, const struct flow *flow, int64_t from, int64_t to,
-                         bool whole, struct replay_result *result, struct error *error)
+                         struct replay_result *result, struct error *error)
 {
+    int64_t middle = from + (to - from) / 2;
     struct error refused;
 
     if (!session_run(session, "SAVEPOINT range", error))
         return false;
     if (insert_once(session, flow, from, to, error))
         return session_run(session, "RELEASE SAVEPOINT range", error);
-    if (!is_refusal(error) || (is_collision(error) && !whole))
+    if (!is_refusal(error))
         return false;
     refused = *error;
     if (!session_run(session, "ROLLBACK TO SAVEPOINT range; RELEASE SAVEPOINT range", error))
         return false;
-    if (to - from == 1) {
-        result->stuck++;
-        return make_stuck(session, flow, from, &refused, error);
-    }
-    return insert_range(session, flow, from, from + (to - from) / 2, whole, result, error) &&
-           insert_range(session, flow, from + (to - from) / 2, to, whole, result, error);
+    if (to - from > 1)
+        return insert_range(session, flow, from, middle, result, error) &&
+               insert_range(session, flow, middle, to, result, error);
+    result->stuck++;
+    return make_stuck(session, flow, from, &refused, error);
 }
 
-/* From the collected batch to the recheck; `range`: of the log, for the claim; NULL: all of it. */
+/* From the collected batch to its end; `range`: of the log, for the claim; NULL: all of it. */
 static bool replay_batch(struct session *session, const struct flow *flow,
-                         const struct params *range, int64_t collected,
+                         const struct params *range, bool final, int64_t collected,
                          struct replay_result *result, struct error *error)
 {
     bool whole = range == NULL;
     struct params none = NO_PARAMS;
     struct params claim = whole ? none : *range;
-    int64_t skipped = 0;
+    int64_t skipped = 0, returned = 0;
     bool ok =
         step(session, flow, REPLAY_HOLD, none, NULL, error) &&
         step(session, flow, REPLAY_SKIP, none, &skipped, error) &&
@@ -180,21 +193,56 @@ static bool replay_batch(struct session *session, const struct flow *flow,
         step(session, flow, REPLAY_UNSTICK, none, NULL, error) &&
         (!flow->keeps || step(session, flow, REPLAY_KEEP, none, NULL, error)) &&
         step(session, flow, REPLAY_DELETE, none, NULL, error) &&
-        insert_range(session, flow, 1, collected + 1, whole, result, error) &&
-        step(session, flow, REPLAY_RECHECK, none, NULL, error);
+        insert_range(session, flow, 1, collected + 1, result, error) &&
+        step(session, flow, REPLAY_RECHECK, none, NULL, error) &&
+        step(session, flow, final ? REPLAY_RETURN_STUCK : REPLAY_RETURN, none, &returned, error);
 
-    result->keys += collected - skipped;
+    result->keys += collected - skipped - returned;
+    result->stuck += final ? returned : 0;
     return ok;
 }
 
-bool replay_whole(struct session *session, const struct flow *flow, struct replay_result *result,
-                  struct error *error)
+/*
+ * Stuck keys back into the log: what stood in their way may be gone. {which}: a condition.
+ */
+static const char RETRY_STUCK[] =
+    "WITH moved AS (DELETE FROM {stuck} WHERE {which} RETURNING {k})\n"
+    "INSERT INTO {log_a} ({k}) SELECT DISTINCT {k} FROM moved";
+
+static bool retry_stuck(struct session *session, const struct flow *flow, const char *which,
+                        struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    flow_expand_with(flow, &sql, RETRY_STUCK, SQL_NAMES({"which", sql_fragment(which)}));
+    return session_run_text(session, &sql, error);
+}
+
+/*
+ * Beside writers a collision may be over in a moment: the row that has the value in `to` may have
+ * been changed since the batch was collected. So those keys are tried again by every pass; only
+ * under the lock of the swap is one final.
+ */
+static bool retry_collisions(struct session *session, const struct flow *flow, struct error *error)
+{
+    return retry_stuck(
+        session, flow,
+        "sqlstate IN ('" SQLSTATE_UNIQUE_VIOLATION "', '" SQLSTATE_EXCLUSION_VIOLATION "')", error);
+}
+
+bool replay_retry_stuck(struct session *session, const struct flow *flow, struct error *error)
+{
+    return retry_stuck(session, flow, "true", error);
+}
+
+bool replay_whole(struct session *session, const struct flow *flow, bool final,
+                  struct replay_result *result, struct error *error)
 {
     int64_t collected = 0;
 
     return session_run(session, "SET CONSTRAINTS ALL IMMEDIATE", error) &&
            step(session, flow, REPLAY_COLLECT_WHOLE, NO_PARAMS, &collected, error) &&
-           (collected == 0 || replay_batch(session, flow, NULL, collected, result, error));
+           (collected == 0 || replay_batch(session, flow, NULL, final, collected, result, error));
 }
 
 bool replay_lease_all(struct session *session, const struct flow *flow, struct error *error)
@@ -213,8 +261,6 @@ struct pass {
     int buckets;
     atomic_llong keys;
     atomic_llong stuck;
-    atomic_bool
-        collision; /* two rows exchanged a unique value: the whole log must be taken at once */
 };
 
 static bool pass_prepare(struct session *session, void *arg, struct error *error)
@@ -241,13 +287,9 @@ static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
         return false;
     if (collected == 0)
         return true;
-    if (!replay_batch(chunk->session, pass->flow, &range, collected, &result, error)) {
-        if (is_collision(error))
-            atomic_store(&pass->collision, true);
-        else if (error->code != ERROR_LOCK)
-            return false;
-        return session_run(chunk->session, "ROLLBACK TO SAVEPOINT chunk", error);
-    }
+    if (!replay_batch(chunk->session, pass->flow, &range, false, collected, &result, error))
+        return error->code == ERROR_LOCK &&
+               session_run(chunk->session, "ROLLBACK TO SAVEPOINT chunk", error);
     chunk->rows = result.keys;
     atomic_fetch_add(&pass->keys, result.keys);
     atomic_fetch_add(&pass->stuck, result.stuck);
@@ -282,23 +324,72 @@ static bool pass_plan(struct run *run, const struct flow *flow, int buckets, str
     return false;
 }
 
-static bool take_whole(struct run *run, const struct flow *flow, struct replay_result *result,
-                       struct error *error)
+/*
+ * How many blocks of the log a transaction takes. In dual-write mode the application writes `to`
+ * beside us: what takes long is in its way, and more often finds it in ours.
+ */
+static int64_t blocks_at_once(const struct capture_state *state)
 {
-    if (replay_prepare(run->session, flow, error) && session_begin(run->session, error) &&
-        session_run(run->session, "SET LOCAL lock_timeout = '5s'", error) &&
-        replay_lease_all(run->session, flow, error) &&
-        session_run(run->session, "SET LOCAL lock_timeout = 5", error) &&
-        replay_whole(run->session, flow, result, error) && session_commit(run->session, error))
+    return state->mode == CAPTURE_DUAL ? BLOCKS_DUAL : BLOCKS_MAX;
+}
+
+static bool begin_leased(struct session *session, const struct flow *flow, struct error *error)
+{
+    return session_begin(session, error) &&
+           session_run(session, "SET LOCAL lock_timeout = '5s'", error) &&
+           replay_lease_all(session, flow, error) &&
+           session_run(session, "SET LOCAL lock_timeout = 5; SET CONSTRAINTS ALL IMMEDIATE", error);
+}
+
+/* Blocks [from, to) of both sides, in a transaction of the control session. What is in somebody's
+ * way is left. */
+static bool take_blocks(struct run *run, const struct flow *flow, int64_t from, int64_t to,
+                        struct replay_result *result, struct error *error)
+{
+    char lo[64], hi[64];
+    struct params range = PARAMS(lo, hi);
+    int64_t collected = 0;
+
+    snprintf(lo, sizeof(lo), "{0,%lld}", (long long)from);
+    snprintf(hi, sizeof(hi), "{0,%lld}", (long long)to);
+    if (begin_leased(run->session, flow, error) &&
+        step(run->session, flow, REPLAY_COLLECT, PARAMS(lo, hi, "1"), &collected, error) &&
+        (collected == 0 ||
+         replay_batch(run->session, flow, &range, false, collected, result, error)) &&
+        session_commit(run->session, error))
         return true;
     session_rollback(run->session);
-    /* In somebody's way, or somebody in ours: the next pass will see. */
+    return error->code == ERROR_LOCK;
+}
+
+/* A small log, by the control session alone: starting a crew would take longer. */
+static bool pass_alone(struct run *run, const struct flow *flow, int64_t blocks, int64_t at_once,
+                       struct replay_result *result, struct error *error)
+{
+    if (!replay_prepare(run->session, flow, error))
+        return false;
+    for (int64_t at = 0; at < blocks; at += at_once)
+        if (!stop_check(run->stop, error) ||
+            !take_blocks(run, flow, at, at + at_once, result, error))
+            return false;
+    return true;
+}
+
+bool replay_stick(struct run *run, const struct flow *flow, struct error *error)
+{
+    struct replay_result result = {0};
+
+    if (replay_prepare(run->session, flow, error) && begin_leased(run->session, flow, error) &&
+        replay_whole(run->session, flow, true, &result, error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
     return error->code == ERROR_LOCK;
 }
 
 /*
- * The functions write the other side from now on, if it is empty as a file: then the side that is
- * drained stands still and can be truncated at its end.
+ * When the side that is written has grown, the functions write the other one from now on, if it is
+ * empty as a file: then the side that is drained stands still and can be truncated at its end.
  */
 static bool turn_sides(struct run *run, const struct flow *flow, struct error *error)
 {
@@ -308,7 +399,8 @@ static bool turn_sides(struct run *run, const struct flow *flow, struct error *e
     if (!capture_get(run->session, flow, &state, error) ||
         !capture_size(run->session, flow, &size, error))
         return false;
-    if (state.mode == CAPTURE_IDLE || (state.side == 'a' ? size.a_bytes : size.b_bytes) == 0 ||
+    if (state.mode == CAPTURE_IDLE ||
+        (state.side == 'a' ? size.a_bytes : size.b_bytes) < TURN_BYTES ||
         (state.side == 'a' ? size.b_bytes : size.a_bytes) > 0)
         return true;
     state.side = state.side == 'a' ? 'b' : 'a';
@@ -361,11 +453,14 @@ static bool truncate_drained(struct run *run, const struct flow *flow, struct er
     return false;
 }
 
-bool replay_pass(struct run *run, const struct flow *flow, struct replay_result *result,
-                 struct error *error)
+static bool pass_by_crew(struct run *run, const struct flow *flow, int64_t at_once,
+                         struct replay_result *result, struct error *error)
 {
-    struct pass pass = {.flow = flow,
-                        .buckets = flow->hashable ? (int)run->job.settings.workers : 1};
+    struct pass pass = {
+        .flow = flow,
+        /* Workers with different rows of an exchange would wait for each other. */
+        .buckets = flow->hashable && !flow->collides ? (int)run->job.settings.workers : 1,
+    };
     struct walk walk = {
         .phase = flow->label,
         .bound_sql = PASS_BOUND,
@@ -373,37 +468,42 @@ bool replay_pass(struct run *run, const struct flow *flow, struct replay_result 
         .chunk = pass_chunk,
         .work = &pass,
         .units_first = BLOCKS_FIRST,
-        .units_max = BLOCKS_MAX,
+        .units_max = at_once,
         .workers = pass.buckets,
     };
-    struct capture_size size;
 
-    *result = (struct replay_result){0};
-    if (!capture_size(run->session, flow, &size, error))
-        return false;
-    if (size.empty)
-        return truncate_drained(run, flow, error);
-    if (!turn_sides(run, flow, error) || !pass_plan(run, flow, pass.buckets, error) ||
-        !walk_run(run, &walk, error))
+    if (!pass_plan(run, flow, pass.buckets, error) || !walk_run(run, &walk, error))
         return false;
     result->keys = atomic_load(&pass.keys);
     result->stuck = atomic_load(&pass.stuck);
-    if (atomic_load(&pass.collision) && !take_whole(run, flow, result, error))
+    return true;
+}
+
+bool replay_pass(struct run *run, const struct flow *flow, struct replay_result *result,
+                 struct error *error)
+{
+    struct capture_size size;
+    struct capture_state state;
+    int64_t bytes;
+
+    *result = (struct replay_result){0};
+    if (!retry_collisions(run->session, flow, error) ||
+        !capture_size(run->session, flow, &size, error))
         return false;
-    return truncate_drained(run, flow, error);
+    if (size.empty)
+        return truncate_drained(run, flow, error);
+    if (!turn_sides(run, flow, error) || !capture_get(run->session, flow, &state, error))
+        return false;
+    bytes = size.a_bytes > size.b_bytes ? size.a_bytes : size.b_bytes;
+    return (bytes <= SMALL_LOG_BYTES
+                ? pass_alone(run, flow, bytes / size.block_bytes, blocks_at_once(&state), result,
+                             error)
+                : pass_by_crew(run, flow, blocks_at_once(&state), result, error)) &&
+           truncate_drained(run, flow, error);
 }
 
 /* --------------------------------------------------------------------------------------------------------
  * catch-up */
-
-/* Stuck keys go back into the log once: what stood in their way may be gone. */
-static bool retry_stuck(struct run *run, const struct flow *flow, struct error *error)
-{
-    return flow_run(flow, run->session,
-                    "WITH moved AS (DELETE FROM {stuck} RETURNING {k})\n"
-                    "INSERT INTO {log_a} ({k}) SELECT DISTINCT {k} FROM moved",
-                    error);
-}
 
 static bool turn_to_dual_write(struct run *run, const struct flow *flow, struct error *error)
 {
@@ -424,18 +524,21 @@ bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_res
     int64_t best_ms = clock_ms();
 
     *result = (struct replay_result){0};
-    if (!retry_stuck(run, flow, error))
+    if (!replay_retry_stuck(run->session, flow, error))
         return false;
     for (;;) {
         struct replay_result pass;
+        int64_t start_ms = clock_ms();
 
         if (!stop_check(run->stop, error) ||
             !capture_check_unmarked(run->session, flow, run, error) ||
             !replay_pass(run, flow, &pass, error))
             return false;
+        log_verbose(run->log, "catch-up: %lld keys in %lld ms", (long long)pass.keys,
+                    (long long)(clock_ms() - start_ms));
         result->keys += pass.keys;
         result->stuck += pass.stuck;
-        if (pass.keys < SMALL_KEYS)
+        if (pass.keys < SMALL_KEYS || clock_ms() - start_ms < SMALL_MS)
             return true;
         if (pass.keys < best_keys - best_keys / 6) { /* shrinks by 1.2 */
             best_keys = pass.keys;

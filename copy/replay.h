@@ -8,8 +8,9 @@
  *     skip      drop from the batch the keys whose row exists and is not ours: one open transaction
  * of the application must not starve the rest (F29) claim     delete the batch's rows from the log
  *     delete    delete those rows from `to`
- *     insert    insert what `from` has now for those keys, ON CONFLICT (key) DO NOTHING
+ *     insert    insert what `from` has now for those keys, ON CONFLICT DO NOTHING
  *     recheck   log again every inserted key that `from` has no longer
+ *     return    log again every key that `from` has and `to` has not: another row was in its way
  *
  * Why this is right, whatever runs beside it. A change that commits before `insert` takes its
  * snapshot is in what it reads. A change that commits later has a log row of its own (log mode),
@@ -21,21 +22,26 @@
  * goes in. `recheck` finds exactly that. Order never matters and repeats never hurt, because no
  * images are carried, only keys.
  *
+ * DO NOTHING covers every unique index and exclusion constraint of `to`, not the key alone, and
+ * nothing is swallowed by it: `return` puts what was not inserted back into the log. That is how
+ * two rows that exchanged a unique value find their places, in whatever order and pieces they come
+ * (F43): the first one's row is deleted and returns to the log, which frees the value for the
+ * second, and the next pass has room for the first. (design.md, section 3, takes the whole log in
+ * one transaction instead; under load that grew longer with every collision it met.) Under the lock
+ * of the swap the whole log is one batch, all deletes first: what cannot be inserted then, never
+ * can.
+ *
  * Two replays must never hold the same key at once (probe t7): keys fall into buckets by
  * hash_record_extended, under which equal keys meet (F04: 1.0 and 1.00), and a bucket is a span,
  * leased by its row lock.
  *
  * Replay waits for nobody: SKIP LOCKED, and a lock_timeout of 5 ms for what it cannot cover (F31:
- * with 100 ms the application was the deadlock victim). What is in the way is left for the next
- * pass.
+ * with 100 ms the application was the deadlock victim). What is in the way goes back into the log.
  *
- * When a row is refused by `to`:
- *   - by another unique index or an exclusion constraint: two logged rows exchanged a value. The
- * whole log is taken in one transaction, all deletes first; then only rows that conflict with what
- * is not in the log can fail (F43).
- *   - by its data (a cast, a constraint): the batch is bisected under savepoints, after all its
- * deletes. A key that fails alone is stuck: kept beside the log, counted, shown; it counts as
- * logged; it is tried again when the application changes it, and whenever a catch-up begins.
+ * A row that `to` refuses for its data (a cast, a constraint) is found by halving the batch under
+ * savepoints, after all its deletes. Its key is stuck: kept beside the log, counted, shown; it
+ * counts as logged; it is tried again when the application changes it, and whenever a catch-up
+ * begins.
  *
  * Replay never runs at the same time as the load: a log row retired while a chunk is in flight
  * resurrects rows (F05, t6).
@@ -61,6 +67,8 @@ enum replay_step {
     REPLAY_INSERT,      /* $1 <= n < $2 of the batch */
     REPLAY_INSERT_KEPT, /* the same; only for a flow that keeps columns */
     REPLAY_RECHECK,
+    REPLAY_RETURN,
+    REPLAY_RETURN_STUCK, /* the same, when nothing that is not in the batch can help */
     REPLAY_STEPS,
 };
 
@@ -78,11 +86,20 @@ struct replay_result {
 };
 
 /*
- * Everything in the log, in the session's open transaction; the caller has leased all buckets or
- * locked `from` against writers. Used under the lock of the swap, and for exchanged values.
+ * Everything in the log, in the session's open transaction; the caller has leased all buckets.
+ * `final`: what another row is in the way of is stuck, not for later (under the lock of the swap,
+ * or after many tries).
  */
-bool replay_whole(struct session *session, const struct flow *flow, struct replay_result *result,
-                  struct error *error) MUST_CHECK;
+bool replay_whole(struct session *session, const struct flow *flow, bool final,
+                  struct replay_result *result, struct error *error) MUST_CHECK;
+
+/* Puts all stuck keys back into the log, to be tried once more. */
+bool replay_retry_stuck(struct session *session, const struct flow *flow,
+                        struct error *error) MUST_CHECK;
+
+/* As replay_whole(.., final, ..), in a transaction of its own, beside writers: names what never
+ * comes to rest. */
+bool replay_stick(struct run *run, const struct flow *flow, struct error *error) MUST_CHECK;
 
 /* Locks every bucket of the flow, in the open transaction: no other replay is or will be running
  * until it ends. */

@@ -404,6 +404,16 @@ static bool read_hashable(struct run *run, struct plan *plan, struct error *erro
                        error);
 }
 
+/* Can two rows of the table be in each other's way beside the key? */
+static bool collides(const struct table *table)
+{
+    int exclusive = 0;
+
+    for (int i = 0; i < table->index_count; i++)
+        exclusive += table->indexes[i].unique || table->indexes[i].constraint_type == 'x';
+    return exclusive > 1;
+}
+
 static void read_indexes(struct plan *plan, const struct table *source, const struct table *shadow)
 {
     plan->indexes =
@@ -426,11 +436,15 @@ static void read_indexes(struct plan *plan, const struct table *source, const st
     plan->source_indexes =
         arena_alloc(&plan->arena, sizeof(char *) * (size_t)(source->index_count + 1));
     plan->source_index_count = source->index_count;
-    plan->source_deferrable = false;
+    plan->target_collides = collides(shadow);
+    plan->source_collides = collides(source);
+    plan->no_dual_back = false;
     for (int i = 0; i < source->index_count; i++) {
         plan->source_indexes[i] = arena_copy(&plan->arena, source->indexes[i].name);
-        plan->source_deferrable = plan->source_deferrable || !source->indexes[i].immediate;
+        plan->no_dual_back = plan->no_dual_back || !source->indexes[i].immediate;
     }
+    for (int i = 0; i < source->column_count; i++)
+        plan->no_dual_back = plan->no_dual_back || source->columns[i].identity == 'a';
 }
 
 static void read_checks(struct plan *plan, const struct table *shadow)
@@ -475,12 +489,13 @@ static bool check_effects(const struct table *source, const struct table *shadow
     return true;
 }
 
-/* autovacuum as the user has it, to be restored after the load. */
+/* Storage parameters to be restored after the load, which changes autovacuum_enabled: all of them,
+ * because SET puts what it changes at the end, and the order shows in a dump. */
 static const char *autovacuum_options(struct arena *arena, const char *reloptions)
 {
-    const char *found = reloptions == NULL ? NULL : strstr(reloptions, "autovacuum_enabled=");
+    bool there = reloptions != NULL && strstr(reloptions, "autovacuum_enabled=") != NULL;
 
-    return found == NULL ? "" : arena_format(arena, "%.*s", (int)strcspn(found, ","), found);
+    return there ? arena_copy(arena, reloptions) : "";
 }
 
 bool shadow_read(struct run *run, const struct table *source, const struct table *shadow,
@@ -506,14 +521,19 @@ bool shadow_strip(struct run *run, const struct table *shadow, struct error *err
     const struct copy *copy = copy_of(run);
     TEXT_AUTO sql = {0};
     TEXT_AUTO restore = {0};
+    TEXT_AUTO owed = {0};
 
-    /* What hangs on the indexes is remembered as SQL, in the job, before they go. */
+    /* What hangs on the indexes, and on constraints that the swap adds, is remembered as SQL, in
+     * the job, before they go: of the shadow, whose constraints the actions may have changed. */
     if (!attached_index_sql(run->session, shadow->oid, shadow->oid, &restore, error) ||
+        !attached_owed_sql(run->session, shadow->oid, 0,
+                           sql_table(copy->plan.schema, copy->plan.table), &owed, error) ||
         !session_execute(
             run->session,
-            "UPDATE pghaul.job SET facts = facts || jsonb_build_object('index_sql', $2::text)\n"
+            "UPDATE pghaul.job SET facts = facts || jsonb_build_object('index_sql', $2::text,\n"
+            "                                                          'owed_sql', $3::text)\n"
             " WHERE id = $1::bigint",
-            PARAMS(NUMBER(run->job.id), text_string(&restore)), NULL, error))
+            PARAMS(NUMBER(run->job.id), text_string(&restore), text_string(&owed)), NULL, error))
         return false;
     for (int i = 0; i < shadow->index_count; i++) {
         const struct table_index *index = &shadow->indexes[i];

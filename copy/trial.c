@@ -30,10 +30,12 @@ static bool explain_way_back(struct run *run, struct error *error)
     if (copy->plan.no_rollback)
         return true;
     /* The tables as they are now: what will be the old one still has the user's name. */
-    flow_expand_with(&copy->backward, &sql,
-                     "EXPLAIN INSERT INTO {old} ({columns}) SELECT {values} FROM ONLY {new} AS r",
-                     SQL_NAMES({"old", sql_fragment(copy->forward.from_qualified)},
-                               {"new", sql_fragment(copy->forward.to_qualified)}));
+    flow_expand_with(
+        &copy->backward, &sql,
+        "EXPLAIN INSERT INTO {old} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values}\n"
+        "  FROM ONLY {new} AS r",
+        SQL_NAMES({"old", sql_fragment(copy->forward.from_qualified)},
+                  {"new", sql_fragment(copy->forward.to_qualified)}));
     if (session_run_text(run->session, &sql, error))
         return true;
     error->code = ERROR_REFUSED;

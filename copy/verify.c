@@ -9,6 +9,7 @@
 enum {
     ROUNDS_BEFORE_DUAL =
         10, /* keys so hot that they are always in the log again: write them through */
+    ROUNDS_OF_STUCK = 40, /* after so many, what is left is asked for its reason */
     ROUNDS_MAX = 1000,
     ROUND_WAIT_MS = 50,
 };
@@ -135,8 +136,10 @@ bool verify_plan(struct run *run, struct error *error)
     return ok;
 }
 
-/* Replays and compares the kept keys until all are settled. */
-static bool compare_again(struct run *run, const struct flow *flow, struct error *error)
+/* Replays and compares the kept keys until all are settled, or *unsettled ones are left, all of
+ * them stuck. */
+static bool compare_again(struct run *run, const struct flow *flow, int64_t *unsettled,
+                          struct error *error)
 {
     struct capture_state before;
     bool ok = true;
@@ -146,17 +149,30 @@ static bool compare_again(struct run *run, const struct flow *flow, struct error
     for (int round = 0; ok; round++) {
         ROWS_AUTO rows = {0};
         struct replay_result replayed;
+        struct capture_size size;
 
         if (!flow_query(flow, run->session, &rows, COMPARE_AGAIN, NO_PARAMS, error))
             return false;
+        if (!capture_size(run->session, flow, &size, error))
+            return false;
         if (rows_int64(&rows, 0, 0) == 0)
             break;
+        if (round >= ROUNDS_OF_STUCK && round % ROUNDS_OF_STUCK == 0 &&
+            !replay_stick(run, flow, error))
+            return false;
+        if (!capture_size(run->session, flow, &size, error))
+            return false;
+        if (rows_int64(&rows, 0, 0) <= size.stuck_keys) {
+            *unsettled = rows_int64(&rows, 0, 0);
+            break;
+        }
         if (round == ROUNDS_MAX) {
             error_set(error, ERROR_DIFFERS, "%s keys could not be compared: they are never at rest",
                       rows_text(&rows, 0, 0));
             return error_hint(error, "see pghaul status %s; a transaction may be holding them",
                               run->job.name);
         }
+        log_verbose(run->log, "verify: round %d, %s keys in flight", round, rows_text(&rows, 0, 0));
         progress_reason(run->progress, "comparing %s keys that were in flight",
                         rows_text(&rows, 0, 0));
         if (round == ROUNDS_BEFORE_DUAL && flow->dual_possible)
@@ -167,10 +183,17 @@ static bool compare_again(struct run *run, const struct flow *flow, struct error
     return ok && capture_set_mode(run, flow, before.mode, error);
 }
 
-/* Stuck keys are differences that nobody can repair but the user. */
-static bool check_stuck(struct run *run, const struct flow *flow, struct error *error)
+/* Keys that stay stuck are differences that nobody can repair but the user. */
+static bool check_stuck(struct run *run, const struct flow *flow, int64_t unsettled,
+                        struct error *error)
 {
     ROWS_AUTO rows = {0};
+    struct capture_size size;
+
+    if (!capture_size(run->session, flow, &size, error))
+        return false;
+    if (size.refused_keys == 0 && unsettled == 0)
+        return true;
 
     if (!flow_query(flow, run->session, &rows,
                     "SELECT count(*) OVER (), {k_text}, message FROM {stuck} AS k LIMIT 1",
@@ -218,12 +241,15 @@ static bool record(struct run *run, const struct flow *flow, struct error *error
 }
 
 /* What the leader does when all spans are compared. */
+/* Once more, if it dies before the phase is recorded as done: so the kept keys stay in their table.
+ */
 static bool judge(struct run *run, const struct flow *flow, struct error *error)
 {
-    return compare_again(run, flow, error) &&
+    int64_t unsettled = 0;
+
+    return compare_again(run, flow, &unsettled, error) &&
            capture_check_unmarked(run->session, flow, run, error) &&
-           check_stuck(run, flow, error) && record(run, flow, error) &&
-           flow_run(flow, run->session, "DROP TABLE IF EXISTS {check}", error);
+           check_stuck(run, flow, unsettled, error) && record(run, flow, error);
 }
 
 bool verify_forward(struct run *run, struct error *error)

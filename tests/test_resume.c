@@ -95,6 +95,7 @@ static void kill_at(struct t_process *process, const char *point)
     t_wait(process, &result);
     assert_int_equal(result.signal, SIGKILL);
     open_gates();
+    t_wait_until(SOMEBODY_HELD, "f", 10);
 }
 
 /* ---------------------------------------------------------------------------------------------------- table and load */

@@ -93,23 +93,6 @@ static bool state_is(const struct run *run, const char *state)
     return strcmp(run->job.state, state) == 0;
 }
 
-/* Leads, or says who does. */
-static bool lead(struct run *run, struct error *error)
-{
-    bool leading = false;
-    int pid = 0;
-
-    if (!job_lead(run->session, &run->job, &leading, error))
-        return false;
-    if (leading)
-        return job_refresh(run->session, &run->job, error);
-    if (!job_leader_pid(run->session, &run->job, &pid, error))
-        return false;
-    error_set(error, ERROR_REFUSED, "another process works on job %s", run->job.name);
-    error_detail(error, "its control session is server process %d", pid);
-    return error_hint(error, "wait for it, or pghaul pause %s", run->job.name);
-}
-
 /* The job's phases from where they are to `ready`, when they are not there yet. */
 static bool reach_ready(struct run *run, struct error *error)
 {
@@ -132,33 +115,43 @@ static bool alter_verify(struct run *run, struct error *error)
     return verify_again(run, error);
 }
 
+static bool may_cutover(const struct run *run, struct error *error)
+{
+    if (state_is(run, "cut_over"))
+        return refuse_state(run, "cutover", "it has happened; next: rollback or finish", error);
+    if (!job_open(&run->job))
+        return refuse_state(run, "cutover", "the job is over", error);
+    if (strcmp(run->job.phase, "ready") != 0)
+        return refuse_state(run, "cutover", "it is not ready yet; pghaul resume continues it",
+                            error);
+    return true;
+}
+
+static bool copy_anew(struct run *run, struct error *error)
+{
+    log_warning(run->log, "%s; the copy begins anew", error->message);
+    return phases_reset(run, "capture", error) && run_unlead(run, error) &&
+           reach_ready(run, error);
+}
+
+/* Each verb looks at the state twice: before it waits for the leadership, and when it has it. */
 static bool alter_cutover(struct run *run, struct error *error)
 {
     bool fresh;
 
     for (;;) {
-        if (state_is(run, "cut_over"))
-            return refuse_state(run, "cutover", "it has happened; next: rollback or finish", error);
-        if (!job_open(&run->job))
-            return refuse_state(run, "cutover", "the job is over", error);
-        if (strcmp(run->job.phase, "ready") != 0)
-            return refuse_state(run, "cutover", "it is not ready yet; pghaul resume continues it",
-                                error);
-        if (!verify_fresh(run, &fresh, error) || (!fresh && !verify_again(run, error)) ||
-            !lead(run, error))
+        if (!may_cutover(run, error) || !verify_fresh(run, &fresh, error) ||
+            (!fresh && !verify_again(run, error)) || !run_lead(run, error) ||
+            !may_cutover(run, error))
             return false;
         if (cutover_swap(run, FLOW_FORWARD, false, error))
-            return job_unlead(run->session, &run->job, error);
-        if (error->code != ERROR_AGAIN)
-            return false;
-        log_warning(run->log, "%s; the copy begins anew", error->message);
-        if (!phases_reset(run, "capture", error) || !job_unlead(run->session, &run->job, error) ||
-            !reach_ready(run, error))
+            return run_unlead(run, error);
+        if (error->code != ERROR_AGAIN || !copy_anew(run, error))
             return false;
     }
 }
 
-static bool alter_rollback(struct run *run, bool accept_loss, struct error *error)
+static bool may_rollback(const struct run *run, struct error *error)
 {
     if (!state_is(run, "cut_over"))
         return refuse_state(run, "rollback",
@@ -168,35 +161,85 @@ static bool alter_rollback(struct run *run, bool accept_loss, struct error *erro
                             error);
     if (copy_of(run)->plan.no_rollback)
         return refuse_state(run, "rollback", "the job was started with --no-rollback", error);
-    if (!lead(run, error))
+    return true;
+}
+
+static bool swap_back(struct run *run, bool accept_loss, struct error *error)
+{
+    if (cutover_swap(run, FLOW_BACKWARD, accept_loss, error))
+        return true;
+    if (error->code != ERROR_AGAIN)
         return false;
-    if (!cutover_swap(run, FLOW_BACKWARD, accept_loss, error)) {
-        if (error->code != ERROR_AGAIN)
-            return false;
-        error_set(error, ERROR_NEEDS_PERSON,
-                  "the way back is closed: the new table was truncated, or the log of the way "
-                  "back outgrew its budget");
-        return error_hint(error, "the new table goes on; pghaul finish %s", run->job.name);
-    }
-    return leave_rolled_back(run, error) && job_unlead(run->session, &run->job, error);
+    error_set(error, ERROR_NEEDS_PERSON,
+              "the way back is closed: the new table was truncated, or the log of the way "
+              "back outgrew its budget");
+    return error_hint(error, "the new table goes on; pghaul finish %s", run->job.name);
+}
+
+/* Swapped back already, and killed before the rest was dropped: that is what is left to do. */
+static bool is_half_rolled_back(struct run *run, bool *half, struct error *error)
+{
+    *half = false;
+    return !state_is(run, "rolled_back") || leave_anything_left(run, half, error);
+}
+
+static bool alter_rollback(struct run *run, bool accept_loss, struct error *error)
+{
+    bool half;
+
+    if (!is_half_rolled_back(run, &half, error) || (!half && !may_rollback(run, error)) ||
+        !run_lead(run, error) || !is_half_rolled_back(run, &half, error) ||
+        (!half && (!may_rollback(run, error) || !swap_back(run, accept_loss, error))))
+        return false;
+    if (leave_rolled_back(run, error))
+        return run_unlead(run, error);
+    return error_hint(error, "the table is back; pghaul rollback %s again drops what is left",
+                      run->job.name);
+}
+
+static bool may_finish(const struct run *run, struct error *error)
+{
+    return state_is(run, "cut_over") ||
+           refuse_state(run, "finish", "it is for a job that is cut over", error);
 }
 
 static bool alter_finish(struct run *run, struct error *error)
 {
-    if (!state_is(run, "cut_over"))
-        return refuse_state(run, "finish", "it is for a job that is cut over", error);
-    return lead(run, error) && leave_finish(run, error) &&
-           job_unlead(run->session, &run->job, error);
+    return may_finish(run, error) && run_lead(run, error) && may_finish(run, error) &&
+           leave_finish(run, error) && run_unlead(run, error);
+}
+
+static bool may_abort(const struct run *run, struct error *error)
+{
+    if (state_is(run, "cut_over"))
+        return refuse_state(run, "abort", "it is cut over; rollback or finish", error);
+    return job_open(&run->job) || refuse_state(run, "abort", "the job is over", error);
 }
 
 static bool alter_abort(struct run *run, struct error *error)
 {
-    if (state_is(run, "cut_over"))
-        return refuse_state(run, "abort", "it is cut over; rollback or finish", error);
-    if (!job_open(&run->job))
-        return refuse_state(run, "abort", "the job is over", error);
-    return lead(run, error) && leave_abort(run, error) &&
-           job_unlead(run->session, &run->job, error);
+    return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
+           leave_abort(run, error) && run_unlead(run, error);
+}
+
+/* Keys that came since: so that neither the log grows nor the swap waits for them. */
+static bool alter_keep_up(struct run *run, struct error *error)
+{
+    bool after = state_is(run, "cut_over");
+    const struct flow *flow = after ? &copy_of(run)->backward : &copy_of(run)->forward;
+    struct replay_result result;
+
+    if ((after && copy_of(run)->plan.no_rollback) || !run_lead(run, error))
+        return error->code == ERROR_NONE;
+    /* Another process swapped while we waited for it: then its log is not the one to look at. */
+    if (after != state_is(run, "cut_over") || !job_open(&run->job))
+        return run_unlead(run, error);
+    progress_start(run->progress, "catch-up", 0, 0);
+    if (replay_catch_up(run, flow, &result, error))
+        return run_unlead(run, error);
+    if (error->code != ERROR_AGAIN || after)
+        return false;
+    return copy_anew(run, error);
 }
 
 static bool alter_numbers(struct run *run, struct kind_numbers *numbers, struct error *error)
@@ -237,5 +280,6 @@ const struct kind alter_kind = {
     .rollback = alter_rollback,
     .finish = alter_finish,
     .abort = alter_abort,
+    .keep_up = alter_keep_up,
     .numbers = alter_numbers,
 };

@@ -133,18 +133,40 @@ static bool set_maps(struct preparation *prep, struct error *error)
     return true;
 }
 
+/*
+ * The next name of a list of columns as SQL would read it: "Quoted" as it is, others in lower case.
+ * Moves *at behind it and its comma; NULL at the end. What is no name is returned as it stands: no
+ * column is called that.
+ */
+static const char *next_column(const char **at, struct arena *arena)
+{
+    const char *from = *at + strspn(*at, " \t\n,");
+    char *name = arena_alloc(arena, strlen(from) + 1);
+    char *to = name;
+
+    if (*from == '\0')
+        return NULL;
+    if (*from == '"')
+        for (from++; *from != '\0' && (*from != '"' || *++from == '"'); from++)
+            *to++ = *from;
+    while (*from != '\0' && strchr(" \t\n,", *from) == NULL) {
+        *to++ = *from >= 'A' && *from <= 'Z' ? (char)(*from - 'A' + 'a') : *from;
+        from++;
+    }
+    *at = from;
+    return name;
+}
+
 /* The columns of the walk: the key's own, or those of --order-by followed by the key's. */
 static bool choose_walk(struct preparation *prep, struct error *error)
 {
     struct plan *plan = &copy_of(prep->run)->plan;
-    TEXT_AUTO list = {0};
-    char *rest, *name;
+    const char *list = prep->options->order_by != NULL ? prep->options->order_by : "";
+    const char *name;
 
     plan->walk = arena_alloc(&plan->arena, sizeof(*plan->walk) * (TABLE_KEY_COLUMNS_MAX * 2));
     plan->walk_count = 0;
-    text_append(&list, prep->options->order_by != NULL ? prep->options->order_by : "");
-    for (name = strtok_r(list.bytes, ", ", &rest); name != NULL;
-         name = strtok_r(NULL, ", ", &rest)) {
+    while ((name = next_column(&list, &prep->arena)) != NULL) {
         const struct table_column *column = table_column_by_name(prep->source, name);
 
         if (column == NULL || !column->not_null || plan->walk_count == TABLE_KEY_COLUMNS_MAX) {

@@ -1,9 +1,13 @@
 #include "engine/job/phases.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { FOLLOWER_WAIT_MS = 200 };
+#include "engine/base/clock.h"
+#include "engine/pg/retry.h"
+
+enum { FOLLOWER_WAIT_MS = 200, GOT_ON_MS = 10000 };
 
 void phases_names(const struct kind *kind, const char *names[PHASES_MAX + 1])
 {
@@ -51,8 +55,16 @@ static bool start_phase(struct run *run, const struct phase *phase, struct error
     return false;
 }
 
-/* The phase is done, the next one is current: one synchronous transaction. */
-static bool finish_phase(struct run *run, const struct phase *phase, struct error *error)
+/* Does the job wait for `cutover` at this phase? */
+static bool is_ready(const struct kind *kind, const char *name)
+{
+    return kind->ready != NULL && name != NULL && strcmp(kind->ready, name) == 0;
+}
+
+/* The phase is done, the next one is current, and perhaps the job ready: one synchronous
+ * transaction. */
+static bool finish_phase(struct run *run, const struct kind *kind, const struct phase *phase,
+                         struct error *error)
 {
     const struct phase *next = phase + 1;
 
@@ -67,6 +79,8 @@ static bool finish_phase(struct run *run, const struct phase *phase, struct erro
             run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint AND phase = $3",
             PARAMS(NUMBER(run->job.id), next->name != NULL ? next->name : phase->name, phase->name),
             NULL, error) &&
+        (!is_ready(kind, next->name) ||
+         job_set_state(run->session, &run->job, "ready", NULL, error)) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
@@ -97,7 +111,7 @@ static bool lead_phase(struct run *run, const struct kind *kind, const struct ph
     progress_start(run->progress, phase->name, 0, 0);
     log_verbose(run->log, "phase %s: %s", phase->name, phase->what);
     if (start_phase(run, phase, error) && (phase->forward == NULL || phase->forward(run, error)))
-        return finish_phase(run, phase, error);
+        return finish_phase(run, kind, phase, error);
     session_rollback(run->session);
     if (error->code == ERROR_AGAIN && kind->again != NULL) {
         log_warning(run->log, "%s; going back to phase %s", error->message, kind->again);
@@ -118,66 +132,122 @@ static bool follow_phase(struct run *run, const struct phase *phase, struct erro
         return false;
     if (phase->shared && phase->forward != NULL && rows_bool(&rows, 0, 0)) {
         progress_start(run->progress, phase->name, 0, 0);
-        if (!phase->forward(run, error))
-            return error->code == ERROR_AGAIN ? true : error_context(error, "%s", phase->name);
+        if (!phase->forward(run, error) && error->code != ERROR_AGAIN)
+            return error_context(error, "%s", phase->name);
     }
     progress_reason(run->progress, "another process leads phase %s", phase->name);
     return stop_sleep_ms(run->stop, FOLLOWER_WAIT_MS, error);
 }
 
+/* Where the loop is. */
+struct place {
+    char phase[32]; /* the one whose turn it was */
+    bool stale;     /* the kind's state must be read again */
+    bool over;
+    int64_t turn_ms;
+    struct retry retry; /* of failures in a row */
+};
+
+/*
+ * The kind's state is read again at every phase, and after a lost session: another process, or a
+ * transaction of ours whose end is unknown, may have changed what it was made of.
+ */
+static bool enter_phase(struct run *run, const struct kind *kind, const struct phase *phase,
+                        struct place *place, struct error *error)
+{
+    if (strcmp(place->phase, phase->name) == 0 && !place->stale)
+        return true;
+    snprintf(place->phase, sizeof(place->phase), "%s", phase->name);
+    if (kind->load != NULL && !kind->load(run, error))
+        return false;
+    place->stale = false;
+    return true;
+}
+
+static bool set_state(struct run *run, const char *state, struct error *error)
+{
+    return !run->leading || strcmp(run->job.state, state) == 0 ||
+           job_set_state(run->session, &run->job, state, NULL, error);
+}
+
+/* One look at the job's row, and what follows from it. */
+static bool take_turn(struct run *run, const struct kind *kind, const char *until,
+                      struct place *place, struct error *error)
+{
+    const struct phase *phase;
+
+    if (!run->leading && !job_lead(run->session, &run->job, &run->leading, error))
+        return false;
+    if (!job_refresh(run->session, &run->job, error))
+        return false;
+    run->connect.meaning = &run->job.meaning;
+    if (!job_open(&run->job) || strcmp(run->job.wanted, "abort") == 0)
+        return error_set(error, ERROR_INTERRUPTED, "job %s is being aborted by another session",
+                         run->job.name);
+    phase = find_phase(kind, run->job.phase);
+    if (phase == NULL)
+        return error_set(error, ERROR_INTERNAL, "job %s is at a phase %s that %s jobs do not have",
+                         run->job.name, run->job.phase, kind->name);
+    if (strcmp(phase->name, until) == 0) {
+        place->over = true;
+        return (!is_ready(kind, until) || set_state(run, "ready", error)) && run_unlead(run, error);
+    }
+    if (strcmp(run->job.wanted, "pause") == 0) {
+        progress_reason(run->progress, "paused");
+        return set_state(run, "paused", error) &&
+               stop_sleep_ms(run->stop, FOLLOWER_WAIT_MS, error);
+    }
+    return enter_phase(run, kind, phase, place, error) && set_state(run, "running", error) &&
+           (run->leading ? lead_phase(run, kind, phase, error) : follow_phase(run, phase, error));
+}
+
+/*
+ * Is the failure of a turn one that passes? A lost session is no failure of the job: it goes on
+ * where the row says. Neither is a lock on what is only ours: sessions of a process that was killed
+ * may still be at work there.
+ */
+static bool recover(struct run *run, const struct kind *kind, struct place *place,
+                    struct error *error)
+{
+    const struct phase *phase = find_phase(kind, place->phase);
+    bool ours = error->code == ERROR_LOCK && phase != NULL && strcmp(phase->lock, "none") == 0;
+    int64_t wait_ms;
+
+    if (clock_ms() - place->turn_ms > GOT_ON_MS)
+        retry_init(&place->retry, run->job.settings.retry_limit_ms, clock_ms());
+    if ((!ours && !run_lost(run, error)) ||
+        (wait_ms = retry_next_ms(&place->retry, clock_ms())) < 0)
+        return false;
+    log_verbose(run->log, "trying again in %lld ms: %s", (long long)wait_ms, error->message);
+    progress_retry(run->progress);
+    session_rollback(run->session);
+    place->stale = true;
+    return stop_sleep_ms(run->stop, wait_ms, error) && run_reconnect(run, error);
+}
+
 static bool run_loop(struct run *run, const struct kind *kind, const char *until,
                      struct error *error)
 {
-    run->leading = false;
-    for (;;) {
-        const struct phase *phase;
+    struct place place = {.stale = true};
 
-        if (!stop_check(run->stop, error))
+    run->leading = false;
+    retry_init(&place.retry, run->job.settings.retry_limit_ms, clock_ms());
+    while (!place.over) {
+        place.turn_ms = clock_ms();
+        if (!stop_check(run->stop, error) ||
+            (!take_turn(run, kind, until, &place, error) && !recover(run, kind, &place, error)))
             return false;
-        if (!session_alive(run->session)) {
-            run->leading = false;
-            if (!run_reconnect(run, error))
-                return false;
-        }
-        if (!run->leading && !job_lead(run->session, &run->job, &run->leading, error))
-            return false;
-        if (!job_refresh(run->session, &run->job, error))
-            return false;
-        run->connect.meaning = &run->job.meaning;
-        if (strcmp(run->job.wanted, "abort") == 0)
-            return error_set(error, ERROR_INTERRUPTED, "job %s is being aborted by another session",
-                             run->job.name);
-        if (strcmp(run->job.wanted, "pause") == 0) {
-            progress_reason(run->progress, "paused");
-            if (!stop_sleep_ms(run->stop, FOLLOWER_WAIT_MS, error))
-                return false;
-            continue;
-        }
-        phase = find_phase(kind, run->job.phase);
-        if (phase == NULL)
-            return error_set(error, ERROR_INTERNAL,
-                             "job %s is at a phase %s that %s jobs do not have", run->job.name,
-                             run->job.phase, kind->name);
-        if (strcmp(phase->name, until) == 0)
-            return !run->leading || job_unlead(run->session, &run->job, error);
-        if (run->leading && strcmp(run->job.state, "running") != 0 &&
-            !job_set_state(run->session, &run->job, "running", NULL, error))
-            return false;
-        if (run->leading ? !lead_phase(run, kind, phase, error) : !follow_phase(run, phase, error)) {
-            /* A lost control session is no failure of the job: go on where the row says. */
-            if (error->code == ERROR_CONNECTION && error->retryable &&
-                !session_alive(run->session) && !stop_wanted(run->stop))
-                continue;
-            return false;
-        }
     }
+    return true;
 }
 
-/* Leaves the reason in the job's row, when there is a server to tell. */
+/*
+ * Leaves the reason in the job's row, when there is a server to tell; never over the state of a job
+ * that somebody else ended meanwhile.
+ */
 static void record_failure(struct run *run, const struct error *why)
 {
     struct error ignored = {0};
-    bool leading = false;
     const char *state = why->code == ERROR_INTERRUPTED || why->code == ERROR_LOCK ||
                                 why->code == ERROR_WAITING || why->code == ERROR_CONNECTION
                             ? "waiting"
@@ -186,9 +256,13 @@ static void record_failure(struct run *run, const struct error *why)
     if (!session_alive(run->session))
         return;
     session_rollback(run->session);
-    if (job_lead(run->session, &run->job, &leading, &ignored) && leading &&
-        (!job_set_state(run->session, &run->job, state, why->message, &ignored) ||
-         !job_unlead(run->session, &run->job, &ignored)))
+    if (!run->leading && !job_lead(run->session, &run->job, &run->leading, &ignored))
+        return;
+    if (run->leading &&
+        (!job_refresh(run->session, &run->job, &ignored) ||
+         (job_open(&run->job) &&
+          !job_set_state(run->session, &run->job, state, why->message, &ignored)) ||
+         !run_unlead(run, &ignored)))
         log_verbose(run->log, "could not record the failure: %s", ignored.message);
 }
 

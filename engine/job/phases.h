@@ -58,6 +58,8 @@ struct kind {
     bool (*rollback)(struct run *run, bool accept_loss, struct error *error);
     bool (*finish)(struct run *run, struct error *error);
     bool (*abort)(struct run *run, struct error *error);
+    /* For a job that is ready or cut over: takes over what changed since. NULL: nothing to do. */
+    bool (*keep_up)(struct run *run, struct error *error);
     bool (*numbers)(struct run *run, struct kind_numbers *numbers, struct error *error);
 };
 

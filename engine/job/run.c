@@ -1,13 +1,58 @@
 #include "engine/job/run.h"
 
+#include "engine/base/clock.h"
+
+enum { LEAD_WAIT_MS = 5000, LEAD_LOOK_MS = 50 };
+
 bool run_reconnect(struct run *run, struct error *error)
 {
     if (session_alive(run->session))
         return true;
     session_close(run->session);
     run->session = NULL;
+    run->leading = false; /* the lock went with the session */
     return session_reopen(&run->session, &run->connect, run->job.settings.retry_limit_ms, run->stop,
                           error);
+}
+
+bool run_lost(const struct run *run, const struct error *error)
+{
+    return error->code == ERROR_CONNECTION && error->retryable && !stop_wanted(run->stop);
+}
+
+static bool refuse_second_leader(struct run *run, struct error *error)
+{
+    int pid = 0;
+
+    if (!job_leader_pid(run->session, &run->job, &pid, error))
+        return false;
+    error_set(error, ERROR_REFUSED, "another process works on job %s", run->job.name);
+    error_detail(error, "its control session is server process %d", pid);
+    return error_hint(error, "wait for it, or pghaul pause %s", run->job.name);
+}
+
+bool run_lead(struct run *run, struct error *error)
+{
+    int64_t end_ms = clock_ms() + LEAD_WAIT_MS;
+
+    for (;;) {
+        if (!run->leading && !job_lead(run->session, &run->job, &run->leading, error))
+            return false;
+        if (run->leading)
+            return job_refresh(run->session, &run->job, error);
+        if (clock_ms() >= end_ms)
+            return refuse_second_leader(run, error);
+        if (!stop_sleep_ms(run->stop, LEAD_LOOK_MS, error))
+            return false;
+    }
+}
+
+bool run_unlead(struct run *run, struct error *error)
+{
+    if (!run->leading)
+        return true;
+    run->leading = false;
+    return job_unlead(run->session, &run->job, error);
 }
 
 bool run_ddl(struct run *run, const char *sql, struct error *error)

@@ -31,6 +31,16 @@ struct run {
  * settings.retry_limit. */
 bool run_reconnect(struct run *run, struct error *error) MUST_CHECK;
 
+/* Did a step fail because a session was lost, so that it may be tried again with a new one? */
+bool run_lost(const struct run *run, const struct error *error);
+
+/*
+ * Leads the job and reads its row again; fine when it leads already. The leader in the way may be a
+ * process that died a moment ago: waits some seconds for the server to notice, then ERROR_REFUSED.
+ */
+bool run_lead(struct run *run, struct error *error) MUST_CHECK;
+bool run_unlead(struct run *run, struct error *error) MUST_CHECK;
+
 /* A statement that changes a schema: runs it and records it as an event, in the control session's
  * transaction if any. */
 bool run_ddl(struct run *run, const char *sql, struct error *error) MUST_CHECK;

@@ -45,7 +45,7 @@ const struct setting setting_table[] = {
      "how long the cut-over waits for snapshots older than the copy", AT(snapshot_wait_ms)},
     {"log.budget", SETTING_SIZE, "0", 0, 1024 * TB, NULL,
      "size of the change log at which the job begins anew; 0: 10GB or 10 % of the table, the "
-     "larger",
+     "larger; a change counts from the next log on",
      AT(log_budget_bytes)},
     {"verify.age", SETTING_TIME, "1h", 0, 365 * DAY, NULL,
      "a verification older than this is repeated by cutover", AT(verify_age_ms)},

@@ -9,7 +9,7 @@
 #include "engine/pg/retry.h"
 #include "engine/pg/sql.h"
 
-enum { IDLE_WAIT_MS = 20, PAUSE_WAIT_MS = 200, SAMPLE_MS = 5000 };
+enum { IDLE_WAIT_MS = 20, PAUSE_WAIT_MS = 200, REST_LOOK_MS = 500, SAMPLE_MS = 5000 };
 
 struct walk_shared {
     struct run *run;
@@ -27,6 +27,7 @@ struct worker {
     int64_t settings_version;
     struct chunk_size size;
     int64_t busy_ms; /* of the last chunk */
+    bool paused;
     int64_t rows_since_sample;
     int64_t sampled_ms;
 };
@@ -275,11 +276,58 @@ static bool recover(struct worker *worker, struct retry *retry, struct error *er
     log_verbose(worker->run->log, "%s worker %d tries again in %lld ms: %s", worker->walk->phase,
                 worker->number + 1, (long long)wait_ms, error->message);
     chunk_size_conflict(&worker->size);
-    if (!stop_sleep_ms(worker->run->stop, wait_ms, error) ||
-        (!session_alive(worker->session) && !open_session(worker, error)))
+    if (!stop_sleep_ms(worker->run->stop, wait_ms, error))
         return false;
-    count_retry(worker);
+    if (session_alive(worker->session))
+        count_retry(worker);
     return true;
+}
+
+/* The rest that the pace asks for; cut short when the job is wanted to do something else. */
+static bool rest(struct worker *worker, int64_t delay_ms, struct error *error)
+{
+    int64_t end_ms = clock_ms() + delay_ms;
+    int64_t left_ms;
+
+    while ((left_ms = end_ms - clock_ms()) > 0) {
+        ROWS_AUTO rows = {0};
+        struct error ignored = {0};
+
+        if (!stop_sleep_ms(worker->run->stop, left_ms < REST_LOOK_MS ? left_ms : REST_LOOK_MS,
+                           error))
+            return false;
+        if (crew_failed(worker->crew) || left_ms <= REST_LOOK_MS ||
+            !session_alive(worker->session))
+            return true;
+        if (!session_query(worker->session, &rows,
+                           "SELECT wanted <> 'run' OR settings_version <> $2::int\n"
+                           "  FROM pghaul.job WHERE id = $1::bigint",
+                           PARAMS(NUMBER(worker->run->job.id), NUMBER(worker->settings_version)),
+                           &ignored) ||
+            rows_bool(&rows, 0, 0))
+            return true; /* the next turn sees what it is */
+    }
+    return true;
+}
+
+/* The job's state says so while it is paused, as long as that is what is wanted of it. */
+static void note_pause(struct worker *worker, bool paused)
+{
+    struct error ignored = {0};
+
+    if (paused == worker->paused)
+        return;
+    worker->paused = paused;
+    if (!session_execute(worker->session,
+                         "WITH changed AS (\n"
+                         "    UPDATE pghaul.job SET state = $2 WHERE id = $1::bigint\n"
+                         "       AND state = $3 AND wanted = $4 RETURNING id)\n"
+                         "INSERT INTO pghaul.event (job, kind, detail)\n"
+                         "SELECT id, 'state', $2 FROM changed",
+                         PARAMS(NUMBER(worker->run->job.id), paused ? "paused" : "running",
+                                paused ? "running" : "paused", paused ? "pause" : "run"),
+                         NULL, &ignored))
+        log_verbose(worker->run->log, "could not note the pause: %s", ignored.message);
 }
 
 /* Until the end, a failure, or a stop. */
@@ -292,9 +340,10 @@ static bool work(struct worker *worker, struct error *error)
         int64_t delay_ms = worker->run->pace->delay_ms(worker->run->pace, worker->busy_ms);
         enum turn turn = TURN_END;
 
-        if (!stop_sleep_ms(worker->run->stop, delay_ms, error))
+        if (!rest(worker, delay_ms, error))
             return false;
-        if (!take_turn(worker, &turn, error)) {
+        if ((!session_alive(worker->session) && !open_session(worker, error)) ||
+            !take_turn(worker, &turn, error)) {
             if (crew_failed(worker->crew))
                 return true; /* cancelled: the first error is known already */
             if (!recover(worker, &retry, error))
@@ -302,6 +351,7 @@ static bool work(struct worker *worker, struct error *error)
             continue;
         }
         retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
+        note_pause(worker, turn == TURN_PAUSED);
         if (turn == TURN_END)
             return true;
         if (turn == TURN_PAUSED)
@@ -331,7 +381,7 @@ static bool worker_run(struct crew *crew, int member, void *arg, struct error *e
     bool ok;
 
     chunk_size_init(&worker.size, shared->walk->units_first, shared->walk->units_max);
-    ok = open_session(&worker, error) && work(&worker, error);
+    ok = work(&worker, error);
     session_close(worker.session);
     return ok;
 }

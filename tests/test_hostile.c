@@ -1,0 +1,180 @@
+/*
+ * The program under the hostile load: nothing is lost, nothing fails that would not fail anyway,
+ * nobody waits long. What every run checks is said in hostile.h; here are the cases, the control run
+ * without pghaul, and proofs that these checks can fail.
+ *
+ * How long the load goes on besides the work itself: PGHAUL_HOSTILE_MS (default 3000) for each of
+ * three stages of the main case, a third of that for the others.
+ */
+#include "tests/hostile.h"
+
+#include <stdlib.h>
+
+#include "engine/base/clock.h"
+
+enum { ROWS = 20000 };
+
+static int stage_ms(void)
+{
+    const char *ms = getenv("PGHAUL_HOSTILE_MS");
+
+    return ms != NULL ? atoi(ms) : 3000;
+}
+
+/* -------------------------------------------------------------------------------------- control */
+
+static void the_load_alone_sees_the_same_classes_of_errors(void)
+{
+    struct hostile_options options = {
+        .shape = hostile_shape("retype and add a column"), .rows = ROWS, .seed = 1};
+    struct traffic *traffic;
+
+    hostile_make(options.shape, options.rows, options.seed);
+    traffic = hostile_start(&options);
+    hostile_more(traffic, 2000);
+    hostile_stop(traffic, &options);
+    assert_int_equal(hostile_wrong(NULL), 0);
+}
+
+/* ------------------------------------------------------------- the oracles themselves can fail */
+
+static struct traffic *make_ready(struct hostile_options *options)
+{
+    struct t_result result;
+    struct traffic *traffic;
+
+    options->shape = hostile_shape("composite text key");
+    options->rows = 5000;
+    options->seed = 2;
+    hostile_make(options->shape, options->rows, options->seed);
+    traffic = hostile_start(options);
+    t_run(&result, "alter", "acct", "--job", "j", "--do", "ALTER COLUMN grp TYPE bigint", "-s",
+          "settle=off", NULL);
+    t_expect_status(&result, 0);
+    assert_int_equal(hostile_lost(options->shape, false, NULL), 0);
+    return traffic;
+}
+
+static void a_trigger_that_logs_nothing_is_found_out(void)
+{
+    struct hostile_options options = {0};
+    struct traffic *traffic = make_ready(&options);
+    struct t_result result;
+    const char *sample;
+
+    /* Rows that are missing stand in nobody's way; rows that are left over would be noticed. */
+    t_sql("CREATE OR REPLACE FUNCTION pghaul.log_1_insert() RETURNS trigger LANGUAGE plpgsql\n"
+          "AS 'BEGIN RETURN NULL; END'");
+    hostile_more(traffic, 1000);
+    /* The invariant is broken, and the check of it says so. */
+    assert_in_range(hostile_lost(options.shape, false, &sample), 1, options.rows);
+    assert_non_null(sample);
+    /* The program swaps (its verification is fresh), and the ledger tells. */
+    t_run(&result, "cutover", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    assert_in_range(hostile_wrong(&sample), 1, options.rows);
+    hostile_stop(traffic, &options);
+    assert_in_range(hostile_wrong(NULL), 1, options.rows);
+}
+
+static void one_damaged_row_of_the_new_table_is_found(void)
+{
+    struct hostile_options options = {0};
+
+    hostile_stop(make_ready(&options), &options);
+    assert_int_equal(hostile_lost(options.shape, false, NULL), 0);
+    t_sql("DELETE FROM pghaul.log_1_a; DELETE FROM pghaul.log_1_b; DELETE FROM pghaul.acct_1;\n"
+          "INSERT INTO pghaul.acct_1 SELECT * FROM acct");
+    assert_int_equal(hostile_lost(options.shape, false, NULL), 0);
+    t_sql("UPDATE pghaul.acct_1 SET bal = bal * 1.0 WHERE id = (SELECT min(id) FROM acct)");
+    assert_int_equal(hostile_lost(options.shape, false, NULL), 1);
+    t_sql("DELETE FROM pghaul.acct_1 WHERE id = (SELECT max(id) FROM acct)");
+    assert_int_equal(hostile_lost(options.shape, false, NULL), 2);
+    t_sql("INSERT INTO pghaul.log_1_a (k1, k2) SELECT realm, id FROM acct\n"
+          " WHERE id = (SELECT max(id) FROM acct)");
+    assert_int_equal(hostile_lost(options.shape, false, NULL), 1);
+}
+
+/* ---------------------------------------------------------------------------------------- cases */
+
+static void nothing_is_lost_there_and_back(void)
+{
+    hostile_job(&(struct hostile_options){.shape = hostile_shape("retype and add a column"),
+                                          .rows = ROWS,
+                                          .seed = 11,
+                                          .ready_ms = stage_ms()});
+}
+
+static void nothing_is_lost_until_finish(void)
+{
+    hostile_job(&(struct hostile_options){.shape = hostile_shape("retype the key"),
+                                          .settings = {"-s", "workers=1"},
+                                          .rows = ROWS,
+                                          .seed = 12,
+                                          .ready_ms = stage_ms() / 3,
+                                          .end = HOSTILE_FINISH});
+}
+
+static void nothing_is_lost_with_a_composite_text_key(void)
+{
+    hostile_job(&(struct hostile_options){.shape = hostile_shape("composite text key"),
+                                          .settings = {"-s", "workers=3"},
+                                          .rows = ROWS,
+                                          .seed = 13,
+                                          .ready_ms = stage_ms() / 3});
+}
+
+static void nothing_is_lost_with_a_numeric_key(void)
+{
+    hostile_job(&(struct hostile_options){.shape = hostile_shape("numeric key"),
+                                          .rows = ROWS,
+                                          .seed = 14,
+                                          .ready_ms = stage_ms() / 3});
+}
+
+static void nothing_is_lost_with_more_unique_indexes(void)
+{
+    hostile_job(&(struct hostile_options){.shape = hostile_shape("more unique indexes"),
+                                          .settings = {"-s", "order=key", "-s", "ready=dual-write"},
+                                          .rows = ROWS,
+                                          .seed = 15,
+                                          .ready_ms = stage_ms() / 3});
+}
+
+static void nothing_is_lost_with_triggers_per_row(void)
+{
+    hostile_job(&(struct hostile_options){.shape = hostile_shape("retype and add a column"),
+                                          .settings = {"-s", "capture=row"},
+                                          .rows = ROWS,
+                                          .seed = 16,
+                                          .ready_ms = stage_ms() / 3});
+}
+
+static void nothing_is_lost_when_the_table_is_truncated_now_and_then(void)
+{
+    hostile_job(&(struct hostile_options){.shape = hostile_shape("retype and add a column"),
+                                          .rows = ROWS,
+                                          .seed = 17,
+                                          .truncate_share = 0.0001,
+                                          .ready_ms = stage_ms() / 3,
+                                          .end = HOSTILE_FINISH});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        t_test(the_load_alone_sees_the_same_classes_of_errors),
+        t_test(a_trigger_that_logs_nothing_is_found_out),
+        t_test(one_damaged_row_of_the_new_table_is_found),
+        t_test(nothing_is_lost_there_and_back),
+        t_test(nothing_is_lost_until_finish),
+        t_test(nothing_is_lost_with_a_composite_text_key),
+        t_test(nothing_is_lost_with_a_numeric_key),
+        t_test(nothing_is_lost_with_more_unique_indexes),
+        t_test(nothing_is_lost_with_triggers_per_row),
+        t_test(nothing_is_lost_when_the_table_is_truncated_now_and_then),
+    };
+
+    t_sandbox_options.settings = hostile_server_settings;
+    return T_MAIN(tests);
+}
