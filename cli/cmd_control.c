@@ -33,6 +33,24 @@ static bool refuse_ended(const struct job *job, struct error *error)
     return error_hint(error, "pghaul status %s shows it", job->name);
 }
 
+/*
+ * A process that works on the job may hold its row for the moment of a transaction: longer than the
+ * patience that our sessions have with locks that the application may want.
+ */
+static const char PATIENCE[] = "10s";
+
+static bool tell(struct cli *cli, const char *wanted, struct error *error)
+{
+    struct session *session = cli->run.session;
+
+    if (session_begin(session, error) &&
+        session_set(session, "lock_timeout", PATIENCE, true, error) &&
+        job_set_wanted(session, &cli->run.job, wanted, error) && session_commit(session, error))
+        return true;
+    session_rollback(session);
+    return false;
+}
+
 /* ------------------------------------------------------------------------------------ pause, set
  */
 
@@ -45,7 +63,7 @@ bool command_pause(struct cli *cli, struct error *error)
     if (is_ready(cli) || is(job, "cut_over"))
         return error_set(error, ERROR_REFUSED, "there is nothing to pause: job %s is %s", job->name,
                          is(job, "cut_over") ? "cut over" : "ready");
-    if (!job_set_wanted(cli->run.session, job, "pause", error))
+    if (!tell(cli, "pause", error))
         return false;
     if (cli->options.json)
         output_event(cli, job->name, "pause", NULL);
@@ -60,7 +78,8 @@ static bool store_settings(struct cli *cli, struct error *error)
 {
     struct session *session = cli->run.session;
 
-    if (session_begin(session, error) && job_set_settings(session, &cli->run.job, error) &&
+    if (session_begin(session, error) &&
+        session_set(session, "lock_timeout", PATIENCE, true, error) && job_set_settings(session, &cli->run.job, error) &&
         session_commit(session, error))
         return true;
     session_rollback(session);
@@ -162,7 +181,7 @@ bool command_resume(struct cli *cli, struct error *error)
     if (swap && !ask(cli, error, "job %s will swap %s.%s as soon as its copy is verified",
                      job->name, job->table_schema, job->table_name))
         return false;
-    if (strcmp(job->wanted, "run") != 0 && !job_set_wanted(cli->run.session, job, "run", error))
+    if (strcmp(job->wanted, "run") != 0 && !tell(cli, "run", error))
         return false;
     return is_ready(cli) ? work_cutover(cli, error) : work_run(cli, swap, error);
 }
@@ -257,7 +276,7 @@ static bool do_abort(struct cli *cli, struct error *error)
 
     cli->continue_with = "abort";
     cli_start_work(cli);
-    if (!job_set_wanted(session, job, "abort", error) || !wait_for_leader(cli, error) ||
+    if (!tell(cli, "abort", error) || !wait_for_leader(cli, error) ||
         !job_refresh(session, job, error))
         return false;
     if (work_verb(cli, VERB_ABORT, error))

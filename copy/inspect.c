@@ -556,11 +556,13 @@ static const char JOBS_READABLE_SQL[] =
     " WHERE n.nspname = 'pghaul' AND c.relname = 'job'"
     "   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
 
-/* Jobs on the table that are not over; a failed one is not, until it is aborted. $1 oid. */
+/* Jobs on the table that are not over; a failed one is not, until it is aborted. By name, too: after
+ * a cut-over another table has it. $1 oid. */
 static const char JOBS_SQL[] =
     "SELECT 'job-open', j.name::text, j.state::text"
     "  FROM pghaul.job j"
-    " WHERE j.source_oid::oid = $1::oid"
+    "  JOIN pg_class c ON c.oid = $1::oid JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE (j.source_oid::oid = c.oid OR (j.table_schema, j.table_name) = (n.nspname, c.relname))"
     "   AND j.state::text NOT IN ('done', 'finished', 'aborted', 'rolled_back')"
     " ORDER BY j.id";
 

@@ -162,6 +162,7 @@ bool load_forward(struct run *run, struct error *error)
         .work = &work,
         .units_first = run->job.settings.chunk_wal_bytes / 4 / work.row_bytes + 1,
         .units_max = INT64_C(1) << 30,
+        .numbered = copy->plan.order == PLAN_HEAP,
     };
     bool ok;
 
@@ -241,6 +242,7 @@ bool purge_forward(struct run *run, struct error *error)
         .work = &work,
         .units_first = 16384,
         .units_max = INT64_C(1) << 30,
+        .numbered = true,
     };
     bool ok;
 

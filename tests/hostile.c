@@ -211,11 +211,8 @@ struct traffic *hostile_start(const struct hostile_options *options)
 {
     struct error error = {0};
 
-    if (open_run.traffic != NULL) { /* of a test that failed */
-        (void)!traffic_stop(open_run.traffic, NULL, &error);
-        open_run.traffic = NULL;
-        meddler_end();
-    }
+    if (open_run.traffic != NULL) /* of a test that failed */
+        hostile_abandon(open_run.traffic);
     if (!traffic_start(&open_run.traffic,
                        &(struct traffic_options){.kind = TRAFFIC_HOSTILE,
                                                  .conninfo = t_conninfo(),
@@ -497,6 +494,17 @@ void hostile_stop(struct traffic *traffic, const struct hostile_options *options
         t_fail("a statement was held up by us for %.1f ms: %s", report.held_up_ms_max,
                report.held_up_sample);
     traffic_report_deinit(&report);
+}
+
+void hostile_abandon(struct traffic *traffic)
+{
+    struct error error = {0};
+
+    assert_ptr_equal(traffic, open_run.traffic);
+    open_run.traffic = NULL;
+    if (!traffic_stop(traffic, NULL, &error))
+        t_fail("%s", error.message);
+    meddler_end();
 }
 
 /* ----------------------------------------------------------------------------------------- a run */

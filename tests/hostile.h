@@ -76,5 +76,7 @@ int64_t hostile_wrong(const char **sample);
 
 /* Ends the load; fails unless it saw what it sees without pghaul, and the server's log is clean. */
 void hostile_stop(struct traffic *traffic, const struct hostile_options *options);
+/* Ends the load, whatever it saw. */
+void hostile_abandon(struct traffic *traffic);
 
 #endif

@@ -13,7 +13,8 @@
 
 enum { NAMED_MAX = 32, ARGUMENTS_MAX = 40 };
 
-/* ------------------------------------------------------------------------------------------------ the product's job */
+/* ------------------------------------------------------------------------------------------------
+ * the product's job */
 
 static struct {
     struct run run;
@@ -87,7 +88,8 @@ void iso_log_mode(void)
     set_mode(CAPTURE_LOG);
 }
 
-/* -------------------------------------------------------------------------------------------------------- statements */
+/* --------------------------------------------------------------------------------------------------------
+ * statements */
 
 static const char *expand(const char *template)
 {
@@ -121,10 +123,12 @@ static const char *replay_sql(enum replay_step step)
     return with_parameters(expand(replay_template(step)), insert ? batch : range);
 }
 
-/* As replay_prepare() and pass_chunk() begin. The temporary tables are the session's own, so they are made here. */
+/* As replay_prepare() and pass_chunk() begin. The temporary tables are the session's own, so they
+ * are made here. */
 static const char BEGIN_REPLAY[] =
     "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET random_page_cost = 1;\n"
-    "CREATE TEMPORARY TABLE IF NOT EXISTS {batch_name} ({k_definition}, n bigint) ON COMMIT DELETE ROWS;\n"
+    "CREATE TEMPORARY TABLE IF NOT EXISTS {batch_name} ({k_definition}, n bigint) ON COMMIT DELETE "
+    "ROWS;\n"
     "CREATE TEMPORARY TABLE IF NOT EXISTS {held_name} ({k_definition}) ON COMMIT DELETE ROWS;\n"
     "CREATE TEMPORARY TABLE IF NOT EXISTS {fresh_name} ({k_definition}) ON COMMIT DELETE ROWS;\n"
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
@@ -157,7 +161,8 @@ static const char *statement(struct t_here here, const char *sql)
     t_fail_at(here, "there is no step %s", sql);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- sessions */
+/* -----------------------------------------------------------------------------------------------------------
+ * sessions */
 
 struct named {
     const char *name;
@@ -263,19 +268,20 @@ void iso_play_at(struct t_here here, ...)
     va_end(args);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- tables */
+/* -------------------------------------------------------------------------------------------------------------
+ * tables */
 
-#define GATE_BODY                                                                                  \
-    "    IF key = at AND current_setting('application_name') LIKE who THEN\n"                      \
-    "        WHILE NOT pg_try_advisory_lock_shared(42) LOOP PERFORM pg_sleep(0.01); END LOOP;\n"   \
-    "        PERFORM pg_advisory_unlock_shared(42);\n"                                             \
+#define GATE_BODY                                                                                \
+    "    IF key = at AND current_setting('application_name') LIKE who THEN\n"                    \
+    "        WHILE NOT pg_try_advisory_lock_shared(42) LOOP PERFORM pg_sleep(0.01); END LOOP;\n" \
+    "        PERFORM pg_advisory_unlock_shared(42);\n"                                           \
     "    END IF;\n"
 
-#define GATES                                                                                      \
-    "CREATE FUNCTION gate(key int, who text, at int) RETURNS bool LANGUAGE plpgsql AS $$\n"        \
-    "BEGIN\n" GATE_BODY "    RETURN true;\nEND $$;\n"                                              \
-    "CREATE FUNCTION gate_index(key int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$\n"           \
-    "DECLARE who text := 'pghaul j index%%'; at int := 7;\n"                                       \
+#define GATES                                                                               \
+    "CREATE FUNCTION gate(key int, who text, at int) RETURNS bool LANGUAGE plpgsql AS $$\n" \
+    "BEGIN\n" GATE_BODY "    RETURN true;\nEND $$;\n"                                       \
+    "CREATE FUNCTION gate_index(key int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$\n"    \
+    "DECLARE who text := 'pghaul j index%%'; at int := 7;\n"                                \
     "BEGIN\n" GATE_BODY "    RETURN key;\nEND $$;\n"
 
 #define FILL                                                                                       \
@@ -316,12 +322,14 @@ void iso_wait_at_gate_at(struct t_here here, const char *who)
                     "t", 60);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the program */
+/* --------------------------------------------------------------------------------------------------------
+ * the program */
 
 struct t_process *iso_start_at(const char *const *settings)
 {
-    const char *argv[ARGUMENTS_MAX] = {PGHAUL_PROGRAM, "alter",       "item", "--job",     "j", "--do",
-                                       "ALTER COLUMN v TYPE bigint", "-s",   "workers=1"};
+    const char *argv[ARGUMENTS_MAX] = {
+        PGHAUL_PROGRAM, "alter",    "item", "--job", "j", "--do", "ALTER COLUMN v TYPE bigint",
+        "-s",           "workers=1"};
     int count = 9;
 
     for (; *settings != NULL; settings++) {
@@ -349,22 +357,24 @@ void iso_ready_at(struct t_here here, const char *const *settings)
     (void)iso_load();
 }
 
-/* --------------------------------------------------------------------------------------------------------- the oracle */
+/* ---------------------------------------------------------------------------------------------------------
+ * the oracle */
 
 static const char ORACLE[] =
     "SELECT count(*) OVER (), r, s\n"
     "  FROM item AS r FULL JOIN pghaul.%s AS s ON r.id = s.id\n"
     " WHERE (r.id IS NULL OR s.id IS NULL\n"
     "        OR record_image_ne(ROW(r.id, r.u, r.v::%s, r.t), ROW(s.id, s.u, s.v, s.t)))\n"
-    "   AND coalesce(r.id, s.id) NOT IN (SELECT k1 FROM pghaul.%s_a UNION ALL SELECT k1 FROM pghaul.%s_b\n"
+    "   AND coalesce(r.id, s.id) NOT IN (SELECT k1 FROM pghaul.%s_a UNION ALL SELECT k1 FROM "
+    "pghaul.%s_b\n"
     "                                    UNION ALL SELECT k1 FROM pghaul.%s_stuck)\n"
     " ORDER BY coalesce(r.id, s.id) LIMIT 20";
 
 void iso_expect_differences_at(struct t_here here, bool back, int64_t expected)
 {
     const char *label = back ? "back_1" : "log_1";
-    const char *sql = t_format(ORACLE, back ? "item_1_old" : "item_1", back ? "int" : "bigint", label,
-                               label, label);
+    const char *sql = t_format(ORACLE, back ? "item_1_old" : "item_1", back ? "int" : "bigint",
+                               label, label, label);
     const char *rows = t_rows_at(here, sql);
     int64_t count = strtoll(rows, NULL, 10);
 
@@ -375,12 +385,14 @@ void iso_expect_differences_at(struct t_here here, bool back, int64_t expected)
 
 bool iso_logged(const char *key)
 {
-    return t_int(t_format("SELECT count(*) FROM (SELECT k1 FROM pghaul.log_1_a UNION ALL SELECT k1 FROM "
-                          "pghaul.log_1_b) AS l WHERE k1 = '%s'",
-                          key)) > 0;
+    return t_int(t_format(
+               "SELECT count(*) FROM (SELECT k1 FROM pghaul.log_1_a UNION ALL SELECT k1 FROM "
+               "pghaul.log_1_b) AS l WHERE k1 = '%s'",
+               key)) > 0;
 }
 
 int64_t iso_log_rows(void)
 {
-    return t_int("SELECT (SELECT count(*) FROM pghaul.log_1_a) + (SELECT count(*) FROM pghaul.log_1_b)");
+    return t_int(
+        "SELECT (SELECT count(*) FROM pghaul.log_1_a) + (SELECT count(*) FROM pghaul.log_1_b)");
 }

@@ -1,29 +1,28 @@
 /*
- * Forced schedules: named sessions that take named steps in a given order, against the product's own triggers and
- * statements.
+ * Forced schedules: named sessions that take named steps in a given order, against the product's
+ * own triggers and statements.
  *
- *     iso_ready("settle=off");                         the real program, to `ready`, of the table `item`
- *     iso_dual_write();
- *     iso_play("replay: @begin", "replay: @collect", "replay: @claim",
- *              "a: BEGIN", "a: UPDATE item SET v = 2 WHERE id = 1",
- *              "replay> @insert",
- *              "a: COMMIT", "replay<", "replay: @recheck", "replay: COMMIT");
- *     iso_expect_equal();
+ *     iso_ready("settle=off");                         the real program, to `ready`, of the table
+ * `item` iso_dual_write(); iso_play("replay: @begin", "replay: @collect", "replay: @claim", "a:
+ * BEGIN", "a: UPDATE item SET v = 2 WHERE id = 1", "replay> @insert", "a: COMMIT", "replay<",
+ * "replay: @recheck", "replay: COMMIT"); iso_expect_equal();
  *
  * A step is a session's name (opened when it is first heard of), what is expected, and a statement:
  *
- *     a: SQL          runs and succeeds                a! 40001 SQL    runs and fails with that SQLSTATE
- *     a> SQL          starts, and waits for a lock     a>> SQL         starts, and may do what it likes
- *     a<              what it started succeeds         a<! 40001       what it started fails so
+ *     a: SQL          runs and succeeds                a! 40001 SQL    runs and fails with that
+ * SQLSTATE a> SQL          starts, and waits for a lock     a>> SQL         starts, and may do what
+ * it likes a<              what it started succeeds         a<! 40001       what it started fails
+ * so
  *
- * Statements of the product stand for themselves, as flow_expand() gives them for job j, with parameters put in:
- * @collect @hold @skip @claim (both sides) @delete @insert @recheck, of copy/replay.h. @begin opens a replay as the
- * product does, with its lock_timeout of 5 ms; @patient the same without that timeout, for schedules in which replay must
- * wait longer than it would: what is right then is right when it gives up earlier. "@bucket 3/8" is @collect of one
- * bucket of eight.
+ * Statements of the product stand for themselves, as flow_expand() gives them for job j, with
+ * parameters put in:
+ * @collect @hold @skip @claim (both sides) @delete @insert @recheck, of copy/replay.h. @begin opens
+ * a replay as the product does, with its lock_timeout of 5 ms; @patient the same without that
+ * timeout, for schedules in which replay must wait longer than it would: what is right then is
+ * right when it gives up earlier. "@bucket 3/8" is @collect of one bucket of eight.
  *
- * The oracle is SQL that joins source and shadow by key and compares images, leaving out keys in the log tables; it knows
- * nothing of the product's statements.
+ * The oracle is SQL that joins source and shadow by key and compares images, leaving out keys in
+ * the log tables; it knows nothing of the product's statements.
  */
 #ifndef PGHAUL_TESTS_ISOLATION_H
 #define PGHAUL_TESTS_ISOLATION_H
@@ -40,16 +39,17 @@ int64_t iso_took_ms(const char *session);
 #define iso_ask(session, sql) iso_ask_at(T_HERE, session, sql)
 
 /*
- * item (id int PRIMARY KEY, u int UNIQUE, v int, t text) with ids 1 to `rows`, u = id, v = 0, t about 100 bytes; and the
- * functions of the gates.
+ * item (id int PRIMARY KEY, u int UNIQUE, v int, t text) with ids 1 to `rows`, u = id, v = 0, t
+ * about 100 bytes; and the functions of the gates.
  */
 void iso_table(int rows);
 /* Another definition of the same columns. */
 void iso_table_with(const char *definition, int rows);
 
 /*
- * `pghaul alter item --job j --do 'ALTER COLUMN v TYPE bigint'` with these settings, in one worker; iso_ready() to its end
- * and loaded. More arguments of the program instead of settings: those that begin with "-" and what follows them.
+ * `pghaul alter item --job j --do 'ALTER COLUMN v TYPE bigint'` with these settings, in one worker;
+ * iso_ready() to its end and loaded. More arguments of the program instead of settings: those that
+ * begin with "-" and what follows them.
  */
 #define iso_ready(...) iso_ready_at(T_HERE, (const char *const[]){__VA_ARGS__, NULL})
 #define iso_start(...) iso_start_at((const char *const[]){__VA_ARGS__, NULL})
@@ -60,7 +60,8 @@ struct run *iso_load(void);
 void iso_dual_write(void);
 void iso_log_mode(void);
 
-/* The oracle: rows that differ and whose key is not in the log. Forward, or after the cut-over backward. */
+/* The oracle: rows that differ and whose key is not in the log. Forward, or after the cut-over
+ * backward. */
 #define iso_expect_equal() iso_expect_differences_at(T_HERE, false, 0)
 #define iso_expect_equal_back() iso_expect_differences_at(T_HERE, true, 0)
 #define iso_expect_differences(count) iso_expect_differences_at(T_HERE, false, count)
@@ -68,9 +69,10 @@ bool iso_logged(const char *key);
 int64_t iso_log_rows(void);
 
 /*
- * A gate stops a session of the program inside a statement, after its snapshot was taken. iso_gate_map(who, id): an option
- * --map with which sessions whose application_name is LIKE `who` stop at the row `id` while the gate is closed. The gates
- * are advisory locks, tried without waiting.
+ * A gate stops a session of the program inside a statement, after its snapshot was taken.
+ * iso_gate_map(who, id): an option
+ * --map with which sessions whose application_name is LIKE `who` stop at the row `id` while the
+ * gate is closed. The gates are advisory locks, tried without waiting.
  */
 const char *iso_gate_map(const char *who, int id);
 void iso_close_gate(void);

@@ -1,6 +1,6 @@
 /*
- * The change log's budget, outgrown in each phase: the application never fails, and the copy begins anew, or the way back
- * is closed and says so.
+ * The change log's budget, outgrown in each phase: the application never fails, and the copy begins
+ * anew, or the way back is closed and says so.
  */
 #include "tests/isolation.h"
 
@@ -14,15 +14,17 @@ enum { ROWS = 6000 }; /* one update of all of them writes 27 pages of keys; the 
 
 static bool over_budget(const char *label)
 {
-    return t_int(t_format("SELECT greatest(pg_relation_size('pghaul.%s_a'), pg_relation_size('pghaul.%s_b'))", label,
-                          label)) > 64 * 1024;
+    return t_int(t_format(
+               "SELECT greatest(pg_relation_size('pghaul.%s_a'), pg_relation_size('pghaul.%s_b'))",
+               label, label)) > 64 * 1024;
 }
 
 /* Three statements: one that outgrows it, and others that find it outgrown and are not logged. */
 static void outgrow(void)
 {
     iso_play("a: UPDATE item SET v = v + 1", "a: UPDATE item SET v = v + 1 WHERE id % 2 = 0",
-             "a: DELETE FROM item WHERE id % 5 = 0", "a: INSERT INTO item VALUES (-1, -1, 1, 'new')");
+             "a: DELETE FROM item WHERE id % 5 = 0",
+             "a: INSERT INTO item VALUES (-1, -1, 1, 'new')");
 }
 
 static void expect_again_and_ready(struct t_process *job)

@@ -1,6 +1,7 @@
 /*
- * The triggers while they write the shadow: cases F02, F04, F06, F08, F09, F11, F18, F22, F23, F30, F35 of the executable
- * model. The application gets no error and waits 24 ms at most where the design says so.
+ * The triggers while they write the shadow: cases F02, F04, F06, F08, F09, F11, F18, F22, F23, F30,
+ * F35 of the executable model. The application gets no error and waits 24 ms at most where the
+ * design says so.
  */
 #include "tests/isolation.h"
 
@@ -11,7 +12,9 @@
 #include "copy/capture.h"
 #include "engine/base/clock.h"
 
-enum { WAIT_MS_MAX = 100 }; /* the issue: no wait of the application's statements above this is caused by us */
+enum {
+    WAIT_MS_MAX = 100
+}; /* the issue: no wait of the application's statements above this is caused by us */
 
 static void set_up(int rows)
 {
@@ -23,9 +26,11 @@ static void set_up(int rows)
 static void a_change_is_in_the_shadow_when_it_commits(void)
 {
     set_up(10);
-    iso_play("a: BEGIN", "a: UPDATE item SET v = v + 1 WHERE id < 4", "a: DELETE FROM item WHERE id = 5",
-             "a: INSERT INTO item VALUES (11, 11, 1, 'x')", "a: UPDATE item SET id = 12 WHERE id = 6",
-             "a: INSERT INTO item VALUES (7, 0, 0, 'y') ON CONFLICT (id) DO UPDATE SET v = 7", "a: COMMIT");
+    iso_play("a: BEGIN", "a: UPDATE item SET v = v + 1 WHERE id < 4",
+             "a: DELETE FROM item WHERE id = 5", "a: INSERT INTO item VALUES (11, 11, 1, 'x')",
+             "a: UPDATE item SET id = 12 WHERE id = 6",
+             "a: INSERT INTO item VALUES (7, 0, 0, 'y') ON CONFLICT (id) DO UPDATE SET v = 7",
+             "a: COMMIT");
     assert_int_equal(iso_log_rows(), 0);
     iso_expect_equal();
 }
@@ -81,8 +86,8 @@ static void the_application_does_not_wait_for_replay(void)
 {
     set_up(10);
     t_sql("INSERT INTO pghaul.log_1_a VALUES (1)");
-    iso_play("replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
-             "replay: @delete", "replay: @insert",
+    iso_play("replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip",
+             "replay: @claim", "replay: @delete", "replay: @insert",
              "a: UPDATE item SET v = 9 WHERE id = 1");
     assert_true(iso_took_ms("a") < WAIT_MS_MAX);
     iso_play("replay: @recheck", "replay: COMMIT");
@@ -95,8 +100,8 @@ static void a_short_statement_timeout_of_the_application_is_not_used_up(void)
 {
     set_up(10);
     iso_play("holder: BEGIN", "holder: SELECT FROM pghaul.item_1 WHERE id = 1 FOR UPDATE",
-             "a: SET statement_timeout = '100ms'",
-             "a: UPDATE item SET v = 1 WHERE id = 1", "holder: ROLLBACK");
+             "a: SET statement_timeout = '100ms'", "a: UPDATE item SET v = 1 WHERE id = 1",
+             "holder: ROLLBACK");
     assert_true(iso_logged("1"));
     iso_expect_equal();
 }
@@ -104,23 +109,26 @@ static void a_short_statement_timeout_of_the_application_is_not_used_up(void)
 static void the_lock_timeout_of_the_application_is_as_it_was(void)
 {
     set_up(10);
-    iso_play("holder: BEGIN", "holder: SELECT FROM pghaul.item_1 WHERE id = 1 FOR UPDATE", "a: BEGIN",
-             "a: SET LOCAL lock_timeout = '7777ms'", "a: UPDATE item SET v = 1 WHERE id = 1",
-             "a: UPDATE item SET v = 1 WHERE id = 2");
+    iso_play("holder: BEGIN", "holder: SELECT FROM pghaul.item_1 WHERE id = 1 FOR UPDATE",
+             "a: BEGIN", "a: SET LOCAL lock_timeout = '7777ms'",
+             "a: UPDATE item SET v = 1 WHERE id = 1", "a: UPDATE item SET v = 1 WHERE id = 2");
     assert_string_equal(iso_ask("a", "SHOW lock_timeout"), "7777ms");
     iso_play("a: COMMIT", "holder: ROLLBACK");
     assert_string_equal(iso_ask("a", "SHOW lock_timeout"), "0");
     iso_expect_equal();
 }
 
-/* F08: shadow row 2 still has u = 2, and the open transaction that corrects it would block row 5. */
+/* F08: shadow row 2 still has u = 2, and the open transaction that corrects it would block row 5.
+ */
 static void applications_do_not_wait_for_each_other_through_the_shadow(void)
 {
     set_up(10);
-    iso_play("rr: BEGIN ISOLATION LEVEL REPEATABLE READ", "rr: UPDATE item SET u = 100 WHERE id = 2", "rr: COMMIT");
+    iso_play("rr: BEGIN ISOLATION LEVEL REPEATABLE READ",
+             "rr: UPDATE item SET u = 100 WHERE id = 2", "rr: COMMIT");
     assert_true(iso_logged("2"));
     t_expect("SELECT u FROM pghaul.item_1 WHERE id = 2", "2");
-    iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id = 2", "b: UPDATE item SET u = 2 WHERE id = 5");
+    iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id = 2",
+             "b: UPDATE item SET u = 2 WHERE id = 5");
     assert_true(iso_took_ms("b") < WAIT_MS_MAX);
     iso_play("a: COMMIT");
     assert_true(iso_logged("5"));
@@ -130,22 +138,27 @@ static void applications_do_not_wait_for_each_other_through_the_shadow(void)
 /* F09 */
 static void a_deferrable_constraint_fails_no_commit(void)
 {
-    iso_table_with("id int PRIMARY KEY, u int, v int, t text, UNIQUE (u) DEFERRABLE INITIALLY DEFERRED", 10);
+    iso_table_with(
+        "id int PRIMARY KEY, u int, v int, t text, UNIQUE (u) DEFERRABLE INITIALLY DEFERRED", 10);
     iso_ready("settle=off");
     iso_dual_write();
-    iso_play("rr: BEGIN ISOLATION LEVEL REPEATABLE READ", "rr: UPDATE item SET u = 100 WHERE id = 2", "rr: COMMIT",
-             "a: BEGIN", "a: UPDATE item SET u = 2 WHERE id = 5", "a: COMMIT");
+    iso_play("rr: BEGIN ISOLATION LEVEL REPEATABLE READ",
+             "rr: UPDATE item SET u = 100 WHERE id = 2", "rr: COMMIT", "a: BEGIN",
+             "a: UPDATE item SET u = 2 WHERE id = 5", "a: COMMIT");
     iso_expect_equal();
-    iso_play("a: BEGIN", "a: UPDATE item SET u = 7 WHERE id = 8", "a: UPDATE item SET u = 8 WHERE id = 7", "a: COMMIT");
+    iso_play("a: BEGIN", "a: UPDATE item SET u = 7 WHERE id = 8",
+             "a: UPDATE item SET u = 8 WHERE id = 7", "a: COMMIT");
     iso_expect_equal();
 }
 
-/* F09: after the swap it is deferrable again; and so it is on the way back, where dual-write stays off. */
+/* F09: after the swap it is deferrable again; and so it is on the way back, where dual-write stays
+ * off. */
 static void a_deferrable_constraint_is_one_again_after_the_swap(void)
 {
     struct t_result result;
 
-    iso_table_with("id int PRIMARY KEY, u int, v int, t text, UNIQUE (u) DEFERRABLE INITIALLY DEFERRED", 10);
+    iso_table_with(
+        "id int PRIMARY KEY, u int, v int, t text, UNIQUE (u) DEFERRABLE INITIALLY DEFERRED", 10);
     iso_ready("settle=off");
     t_sql("BEGIN; UPDATE item SET u = 3 WHERE id = 4; UPDATE item SET u = 4 WHERE id = 3; COMMIT");
     t_run(&result, "cutover", "j", "--yes", NULL);
@@ -164,37 +177,48 @@ static void settings_of_the_application_do_not_change_what_is_written(void)
 {
     struct t_result result;
 
-    t_sql("CREATE TABLE item (id int PRIMARY KEY, f float8, b bytea, ts timestamptz, d date, i interval, n text[]);"
-          "INSERT INTO item SELECT g, g / 3.0, decode(md5(g::text), 'hex'), '2024-06-01 12:00+00'::timestamptz"
-          " + g * interval '1 hour', '2024-02-03', '1 day 02:03:04', ARRAY[NULL, 'x'] FROM generate_series(1, 20) AS g");
+    t_sql("CREATE TABLE item (id int PRIMARY KEY, f float8, b bytea, ts timestamptz, d date, i "
+          "interval, n text[]);"
+          "INSERT INTO item SELECT g, g / 3.0, decode(md5(g::text), 'hex'), '2024-06-01 "
+          "12:00+00'::timestamptz"
+          " + g * interval '1 hour', '2024-02-03', '1 day 02:03:04', ARRAY[NULL, 'x'] FROM "
+          "generate_series(1, 20) AS g");
     t_run(&result, "alter", "item", "--job", "j", "--do", "ALTER COLUMN f TYPE text", "--do",
-          "ALTER COLUMN b TYPE text", "--do", "ALTER COLUMN ts TYPE text", "--do", "ALTER COLUMN d TYPE text", "--do",
-          "ALTER COLUMN i TYPE text", "--do", "ALTER COLUMN n TYPE text", "--no-rollback", "-s", "settle=off", NULL);
+          "ALTER COLUMN b TYPE text", "--do", "ALTER COLUMN ts TYPE text", "--do",
+          "ALTER COLUMN d TYPE text", "--do", "ALTER COLUMN i TYPE text", "--do",
+          "ALTER COLUMN n TYPE text", "--no-rollback", "-s", "settle=off", NULL);
     t_expect_status(&result, 0);
     iso_dual_write();
-    iso_play("a: SET extra_float_digits = -3", "a: SET bytea_output = escape", "a: SET TimeZone = 'Asia/Tokyo'",
-             "a: SET DateStyle = 'German, DMY'", "a: SET IntervalStyle = postgres_verbose", "a: SET array_nulls = off",
-             "a: SET standard_conforming_strings = off", "a: SET xmlbinary = hex", "a: SET search_path = ''",
-             "a: SET lc_numeric = 'C'", "a: SET default_text_search_config = 'pg_catalog.german'",
-             "a: SET row_security = off", "a: SET enable_indexscan = off", "a: SET enable_nestloop = off",
+    iso_play("a: SET extra_float_digits = -3", "a: SET bytea_output = escape",
+             "a: SET TimeZone = 'Asia/Tokyo'", "a: SET DateStyle = 'German, DMY'",
+             "a: SET IntervalStyle = postgres_verbose", "a: SET array_nulls = off",
+             "a: SET standard_conforming_strings = off", "a: SET xmlbinary = hex",
+             "a: SET search_path = ''", "a: SET lc_numeric = 'C'",
+             "a: SET default_text_search_config = 'pg_catalog.german'", "a: SET row_security = off",
+             "a: SET enable_indexscan = off", "a: SET enable_nestloop = off",
              "a: SET plan_cache_mode = force_generic_plan",
              "a: UPDATE public.item SET f = f + 1, ts = ts + interval '1 minute' WHERE id <= 10");
     assert_int_equal(iso_log_rows(), 0);
-    t_expect("SELECT count(*) FROM item AS r JOIN pghaul.item_1 AS s USING (id) WHERE (r.f::text, r.b::text, r.ts::text,"
-             " r.d::text, r.i::text, r.n::text) IS NOT DISTINCT FROM (s.f, s.b, s.ts, s.d, s.i, s.n)",
-             "20");
+    t_expect(
+        "SELECT count(*) FROM item AS r JOIN pghaul.item_1 AS s USING (id) WHERE (r.f::text, "
+        "r.b::text, r.ts::text,"
+        " r.d::text, r.i::text, r.n::text) IS NOT DISTINCT FROM (s.f, s.b, s.ts, s.d, s.i, s.n)",
+        "20");
 }
 
-/* F22: the statement waits for a row when the functions are replaced; both bodies keep the invariant. */
+/* F22: the statement waits for a row when the functions are replaced; both bodies keep the
+ * invariant. */
 static void the_functions_may_change_under_a_statement_that_waits(void)
 {
     set_up(10);
-    iso_play("b: UPDATE item SET v = v WHERE id = 1", "a: BEGIN", "a: UPDATE item SET v = 1 WHERE id = 1",
-             "b> UPDATE item SET v = 2 WHERE id = 1");
+    iso_play("b: UPDATE item SET v = v WHERE id = 1", "a: BEGIN",
+             "a: UPDATE item SET v = 1 WHERE id = 1", "b> UPDATE item SET v = 2 WHERE id = 1");
     iso_log_mode();
-    iso_play("c: UPDATE item SET v = 3 WHERE id = 2", "a: UPDATE item SET v = 4 WHERE id = 3", "a: COMMIT", "b<");
+    iso_play("c: UPDATE item SET v = 3 WHERE id = 2", "a: UPDATE item SET v = 4 WHERE id = 3",
+             "a: COMMIT", "b<");
     iso_expect_equal();
-    iso_play("a: BEGIN", "a: UPDATE item SET v = 5 WHERE id = 1", "b> UPDATE item SET v = 6 WHERE id = 1");
+    iso_play("a: BEGIN", "a: UPDATE item SET v = 5 WHERE id = 1",
+             "b> UPDATE item SET v = 6 WHERE id = 1");
     iso_dual_write();
     iso_play("a: UPDATE item SET v = 6 WHERE id = 3", "a: COMMIT", "b<");
     iso_expect_equal();
@@ -223,7 +247,8 @@ static void switching_the_functions_under_load_fails_nobody(void)
     run = iso_load();
     load = t_start_program("pgbench", "-n", "-c", "4", "-T", "4", "-f", path, t_conninfo(), NULL);
     while (t_running(load)) {
-        assert_true(capture_set_mode(run, &copy_of(run)->forward, switches % 2 == 0 ? CAPTURE_LOG : CAPTURE_DUAL, &error));
+        assert_true(capture_set_mode(run, &copy_of(run)->forward,
+                                     switches % 2 == 0 ? CAPTURE_LOG : CAPTURE_DUAL, &error));
         switches++;
         clock_sleep_ms(5);
     }
@@ -243,12 +268,14 @@ static void the_log_is_never_written_under_our_lock_timeout(void)
     set_up(10);
     iso_play("a: BEGIN ISOLATION LEVEL REPEATABLE READ", "log: BEGIN",
              "log: LOCK TABLE pghaul.log_1_a, pghaul.log_1_b IN ACCESS EXCLUSIVE MODE",
-             "a> UPDATE item SET v = 1 WHERE id = 1", "log: SELECT pg_sleep(0.1)", "log: COMMIT", "a<", "a: COMMIT",
+             "a> UPDATE item SET v = 1 WHERE id = 1", "log: SELECT pg_sleep(0.1)", "log: COMMIT",
+             "a<", "a: COMMIT",
              /* and the same from inside dual-write, after its own timeout has struck */
-             "holder: BEGIN", "holder: SELECT FROM pghaul.item_1 WHERE id = 2 FOR UPDATE", "log: BEGIN",
+             "holder: BEGIN", "holder: SELECT FROM pghaul.item_1 WHERE id = 2 FOR UPDATE",
+             "log: BEGIN",
              "log: LOCK TABLE pghaul.log_1_a, pghaul.log_1_b IN ACCESS EXCLUSIVE MODE",
-             "a>> UPDATE item SET v = 1 WHERE id = 2", "log: SELECT pg_sleep(0.2)", "log: COMMIT", "a<",
-             "holder: ROLLBACK");
+             "a>> UPDATE item SET v = 1 WHERE id = 2", "log: SELECT pg_sleep(0.2)", "log: COMMIT",
+             "a<", "holder: ROLLBACK");
     assert_true(iso_logged("1"));
     assert_true(iso_logged("2"));
     iso_expect_equal();
@@ -258,7 +285,8 @@ static void the_log_is_never_written_under_our_lock_timeout(void)
 static void a_vacuum_never_cuts_the_log(void)
 {
     set_up(10);
-    t_sql("INSERT INTO pghaul.log_1_a SELECT g FROM generate_series(1, 20000) AS g; DELETE FROM pghaul.log_1_a");
+    t_sql("INSERT INTO pghaul.log_1_a SELECT g FROM generate_series(1, 20000) AS g; DELETE FROM "
+          "pghaul.log_1_a");
     t_sql("CREATE TABLE size AS SELECT pg_relation_size('pghaul.log_1_a') AS before");
     t_sql("VACUUM pghaul.log_1_a");
     t_expect("SELECT before = pg_relation_size('pghaul.log_1_a') FROM size", "t");
@@ -271,8 +299,8 @@ static void an_old_snapshot_logs_and_nothing_fails(void)
     iso_play("rr: BEGIN ISOLATION LEVEL REPEATABLE READ", "rr: SELECT 1 FROM pg_class LIMIT 1",
              "a: UPDATE item SET v = 1 WHERE id = 1", "rr: UPDATE item SET v = 2 WHERE id = 2",
              "rr: INSERT INTO item VALUES (30, 30, 0, 'n')", "rr: DELETE FROM item WHERE id = 4",
-             "ser: BEGIN ISOLATION LEVEL SERIALIZABLE", "ser: UPDATE item SET v = 2 WHERE id = 5", "rr: COMMIT",
-             "ser: COMMIT");
+             "ser: BEGIN ISOLATION LEVEL SERIALIZABLE", "ser: UPDATE item SET v = 2 WHERE id = 5",
+             "rr: COMMIT", "ser: COMMIT");
     iso_expect_equal();
     assert_true(iso_logged("2") && iso_logged("30") && iso_logged("4") && iso_logged("5"));
     assert_false(iso_logged("1"));
@@ -282,8 +310,9 @@ static void an_old_snapshot_logs_and_nothing_fails(void)
 static void what_is_rolled_back_leaves_nothing(void)
 {
     set_up(10);
-    iso_play("a: BEGIN", "a: SAVEPOINT s", "a: UPDATE item SET v = 1 WHERE id = 1", "a: DELETE FROM item WHERE id = 2",
-             "a: ROLLBACK TO s", "a: UPDATE item SET v = 2 WHERE id = 3", "a: COMMIT", "a: BEGIN",
+    iso_play("a: BEGIN", "a: SAVEPOINT s", "a: UPDATE item SET v = 1 WHERE id = 1",
+             "a: DELETE FROM item WHERE id = 2", "a: ROLLBACK TO s",
+             "a: UPDATE item SET v = 2 WHERE id = 3", "a: COMMIT", "a: BEGIN",
              "a: UPDATE item SET id = id + 100", "a: ROLLBACK");
     iso_expect_equal();
 }

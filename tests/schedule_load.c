@@ -1,6 +1,7 @@
 /*
- * The application while the table is copied: cases F03, F05, F12, F13, F15, F17, F24, F27, F36 of the executable model.
- * The load stands still at a gate, inside the statement of a chunk; the application goes on.
+ * The application while the table is copied: cases F03, F05, F12, F13, F15, F17, F24, F27, F36 of
+ * the executable model. The load stands still at a gate, inside the statement of a chunk; the
+ * application goes on.
  */
 #include "tests/isolation.h"
 
@@ -9,7 +10,10 @@
 #define LOADING "pghaul j load%"
 #define INDEXING "pghaul j index%"
 
-enum { ROWS = 3000, GATE = 1500 }; /* the first chunks are of a few pages: rows 1 to 100 are copied long before */
+enum {
+    ROWS = 3000,
+    GATE = 1500
+}; /* the first chunks are of a few pages: rows 1 to 100 are copied long before */
 
 /* Starts the job and returns while the load stands at the gate, in the middle of the table. */
 static struct t_process *start_and_stop_in_the_load(const char *order)
@@ -18,7 +22,8 @@ static struct t_process *start_and_stop_in_the_load(const char *order)
 
     iso_table(ROWS);
     iso_close_gate();
-    job = iso_start("settle=off", "chunk.wal=64kB", t_format("order=%s", order), "--map", iso_gate_map(LOADING, GATE));
+    job = iso_start("settle=off", "chunk.wal=64kB", t_format("order=%s", order), "--map",
+                    iso_gate_map(LOADING, GATE));
     iso_wait_at_gate(LOADING);
     return job;
 }
@@ -54,7 +59,8 @@ static void move_a_unique_value(const char *order)
     struct t_process *job = start_and_stop_in_the_load(order);
 
     iso_play("a: UPDATE item SET u = NULL WHERE id = 2; UPDATE item SET u = 2 WHERE id = 2900",
-             "a: UPDATE item SET u = -u WHERE id IN (3, 2950)", "a: UPDATE item SET u = 2950 WHERE id = 3",
+             "a: UPDATE item SET u = -u WHERE id IN (3, 2950)",
+             "a: UPDATE item SET u = 2950 WHERE id = 3",
              "a: UPDATE item SET u = 3 WHERE id = 2950");
     go_on_to_ready(job);
     swap_and_compare();
@@ -81,7 +87,8 @@ static void a_row_that_moves_behind_the_walk_is_not_there_twice(void)
     swap_and_compare();
 }
 
-/* F05: the triggers log while the load runs, so nothing of the chunk in flight is answered before it is there. */
+/* F05: the triggers log while the load runs, so nothing of the chunk in flight is answered before
+ * it is there. */
 static void a_row_changed_and_deleted_under_the_chunk_does_not_come_back(void)
 {
     struct t_process *job = start_and_stop_in_the_load("heap");
@@ -89,7 +96,8 @@ static void a_row_changed_and_deleted_under_the_chunk_does_not_come_back(void)
     t_expect("SELECT facts #>> '{forward,mode}' FROM pghaul.job", "log");
     iso_play("a: UPDATE item SET v = 5 WHERE id = 1501", "a: DELETE FROM item WHERE id = 1501",
              "a: DELETE FROM item WHERE id = 1", "a: UPDATE item SET id = -2 WHERE id = 2",
-             "a: INSERT INTO item VALUES (1501, 1501, 8, 'again'), (0, 0, 0, 'before')", "a: DELETE FROM item WHERE id = 1502");
+             "a: INSERT INTO item VALUES (1501, 1501, 8, 'again'), (0, 0, 0, 'before')",
+             "a: DELETE FROM item WHERE id = 1502");
     t_expect("SELECT count(*) FROM pghaul.item_1 WHERE id IN (-2, 0)", "0");
     go_on_to_ready(job);
     swap_and_compare();
@@ -121,7 +129,8 @@ static void rows_inserted_before_the_capture_are_copied(void)
     struct t_result result;
 
     iso_table(100);
-    iso_play("a: BEGIN", "a: INSERT INTO item SELECT g, g, 0, repeat('x', 500) FROM generate_series(101, 5000) AS g");
+    iso_play("a: BEGIN", "a: INSERT INTO item SELECT g, g, 0, repeat('x', 500) FROM "
+                         "generate_series(101, 5000) AS g");
     job = iso_start("settle=off");
     t_wait_until("SELECT to_regclass('pghaul.job') IS NOT NULL", "t", 30);
     t_wait_until("SELECT count(*) FROM pghaul.job WHERE phase = 'capture'", "1", 30);
@@ -138,7 +147,8 @@ static void rows_inserted_beyond_the_planned_end_are_in_the_copy(void)
 {
     struct t_process *job = start_and_stop_in_the_load("heap");
 
-    iso_play("a: INSERT INTO item SELECT g, g, 0, repeat('x', 500) FROM generate_series(5001, 7000) AS g");
+    iso_play("a: INSERT INTO item SELECT g, g, 0, repeat('x', 500) FROM generate_series(5001, "
+             "7000) AS g");
     go_on_to_ready(job);
     assert_int_equal(t_int("SELECT count(*) FROM pghaul.item_1"), ROWS + 2000);
 }
@@ -150,8 +160,8 @@ static void triggers_switched_off_and_on_again_during_the_load_are_noticed(void)
     struct t_result result;
 
     iso_play("a: BEGIN", "a: ALTER TABLE item DISABLE TRIGGER pghaul_1_update",
-             "a: UPDATE item SET v = 78 WHERE id = 4", "a: ALTER TABLE item ENABLE ALWAYS TRIGGER pghaul_1_update",
-             "a: COMMIT");
+             "a: UPDATE item SET v = 78 WHERE id = 4",
+             "a: ALTER TABLE item ENABLE ALWAYS TRIGGER pghaul_1_update", "a: COMMIT");
     iso_open_gate();
     t_wait(job, &result);
     t_expect_status(&result, 3);
@@ -165,7 +175,8 @@ static void triggers_switched_off_and_on_again_at_ready_are_noticed(void)
 
     iso_table(100);
     iso_ready("settle=off");
-    t_sql("BEGIN; ALTER TABLE item DISABLE TRIGGER pghaul_1_update; UPDATE item SET v = 78 WHERE id = 4;"
+    t_sql("BEGIN; ALTER TABLE item DISABLE TRIGGER pghaul_1_update; UPDATE item SET v = 78 WHERE "
+          "id = 4;"
           "ALTER TABLE item ENABLE ALWAYS TRIGGER pghaul_1_update; COMMIT");
     t_run(&result, "cutover", "j", "--yes", NULL);
     t_expect_status(&result, 3);
@@ -180,7 +191,8 @@ static void all_triggers_switched_off_at_ready_are_noticed(void)
 
     iso_table(100);
     iso_ready("settle=off");
-    t_sql("ALTER TABLE item DISABLE TRIGGER ALL; UPDATE item SET v = 78 WHERE id = 4; ALTER TABLE item ENABLE TRIGGER ALL");
+    t_sql("ALTER TABLE item DISABLE TRIGGER ALL; UPDATE item SET v = 78 WHERE id = 4; ALTER TABLE "
+          "item ENABLE TRIGGER ALL");
     t_run(&result, "cutover", "j", "--yes", NULL);
     t_expect_status(&result, 3);
     t_run(&result, "abort", "j", "--yes", NULL);
@@ -253,7 +265,8 @@ static void a_truncate_while_indexes_are_built_begins_the_copy_anew(void)
     iso_close_gate();
     job = iso_start("settle=off");
     iso_wait_at_gate(INDEXING);
-    iso_play("a: TRUNCATE item", "a: INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS g");
+    iso_play("a: TRUNCATE item",
+             "a: INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS g");
     iso_open_gate();
     t_wait(job, &result);
     t_expect_status(&result, 0);
@@ -270,7 +283,8 @@ static void a_truncate_at_ready_begins_the_copy_anew(void)
 
     iso_table(ROWS);
     iso_ready("settle=off");
-    t_sql("TRUNCATE item; INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS g");
+    t_sql("TRUNCATE item; INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS "
+          "g");
     t_run(&result, "cutover", "j", "--yes", NULL);
     t_expect_status(&result, 0);
     t_expect_err(&result, "the copy begins anew");
@@ -290,7 +304,8 @@ static void a_truncate_during_the_cutover_begins_the_copy_anew(void)
     cutover = t_start("cutover", "j", "--yes", NULL);
     t_wait_until("SELECT facts #>> '{forward,mode}' FROM pghaul.job", "dual-write", 30);
     iso_play("a: UPDATE item SET v = 1 WHERE id = 1", "a: TRUNCATE item",
-             "a: INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS g", "old: COMMIT");
+             "a: INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS g",
+             "old: COMMIT");
     t_wait(cutover, &result);
     t_expect_status(&result, 0);
     t_expect_err(&result, "the copy begins anew");
@@ -306,7 +321,8 @@ static void a_truncate_after_the_cutover_closes_the_way_back(void)
     iso_table(ROWS);
     iso_ready("settle=off");
     swap_and_compare();
-    t_sql("TRUNCATE item; INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS g");
+    t_sql("TRUNCATE item; INSERT INTO item SELECT g, g, 1, 'after' FROM generate_series(1, 500) AS "
+          "g");
     t_run(&result, "rollback", "j", "--yes", NULL);
     t_expect_status(&result, 9);
     t_expect_err(&result, "the way back is closed");
@@ -336,7 +352,8 @@ static void harmless_ddl_waits_for_one_chunk_and_the_job_goes_on(void)
     struct t_result result;
     struct t_process *job = start_and_stop_in_the_load("heap");
 
-    iso_play("a> CREATE INDEX CONCURRENTLY extra ON item (v)", "ddl> ALTER TABLE item ALTER COLUMN v SET DEFAULT 3");
+    iso_play("a> CREATE INDEX CONCURRENTLY extra ON item (v)",
+             "ddl> ALTER TABLE item ALTER COLUMN v SET DEFAULT 3");
     iso_open_gate();
     iso_play("a<", "ddl<", "a: INSERT INTO item (id, t) VALUES (9000, 'default')");
     finish_to_ready(job);
@@ -367,16 +384,21 @@ static void what_the_triggers_could_not_follow_is_refused(void)
         const char *sql;
         const char *says;
     } CASES[] = {
-        {"CREATE TABLE item (id int, r int, PRIMARY KEY (id, r)) PARTITION BY LIST (r)", "partition"},
+        {"CREATE TABLE item (id int, r int, PRIMARY KEY (id, r)) PARTITION BY LIST (r)",
+         "partition"},
         {"CREATE TABLE parent (id int, r int) PARTITION BY LIST (r);"
          "CREATE TABLE item PARTITION OF parent (PRIMARY KEY (id)) FOR VALUES IN (1)",
          "partition"},
-        {"CREATE TABLE parent (id int); CREATE TABLE item (PRIMARY KEY (id)) INHERITS (parent)", "inherit"},
-        {"CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE child () INHERITS (item)", "inherit"},
+        {"CREATE TABLE parent (id int); CREATE TABLE item (PRIMARY KEY (id)) INHERITS (parent)",
+         "inherit"},
+        {"CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE child () INHERITS (item)",
+         "inherit"},
         {"CREATE TABLE parent (id int PRIMARY KEY);"
-         "CREATE TABLE item (id int PRIMARY KEY, p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+         "CREATE TABLE item (id int PRIMARY KEY, p int REFERENCES parent DEFERRABLE INITIALLY "
+         "DEFERRED)",
          "foreign key"},
-        {"CREATE TABLE item (id int PRIMARY KEY); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS"
+        {"CREATE TABLE item (id int PRIMARY KEY); CREATE FUNCTION f() RETURNS trigger LANGUAGE "
+         "plpgsql AS"
          " $$ BEGIN RETURN NULL; END $$;"
          "CREATE TRIGGER theirs AFTER DELETE ON item FOR EACH ROW EXECUTE FUNCTION f()",
          "trigger"},

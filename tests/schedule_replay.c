@@ -1,5 +1,6 @@
 /*
- * Replay against the application, statement by statement: cases F01, F04, F07, F26, F29, F31, F43 of the executable model.
+ * Replay against the application, statement by statement: cases F01, F04, F07, F26, F29, F31, F43
+ * of the executable model.
  */
 #include "tests/isolation.h"
 
@@ -16,14 +17,10 @@ static void set_up_absent_row(void)
 
 static void upsert_before_and_delete_after_the_read(void)
 {
-    iso_play("replay: @patient", "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
-             "a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1",
-             "replay: @delete",
-             "a: COMMIT",
-             "b: BEGIN", "b: DELETE FROM item WHERE id = 1",
-             "replay> @insert",
-             "b: COMMIT",
-             "replay<");
+    iso_play("replay: @patient", "replay: @collect", "replay: @hold", "replay: @skip",
+             "replay: @claim", "a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1",
+             "replay: @delete", "a: COMMIT", "b: BEGIN", "b: DELETE FROM item WHERE id = 1",
+             "replay> @insert", "b: COMMIT", "replay<");
 }
 
 /* F01 */
@@ -50,12 +47,10 @@ static void without_the_recheck_the_deleted_row_would_come_back(void)
 static void one_transaction_that_upserts_and_deletes_leaves_no_row_behind(void)
 {
     set_up_absent_row();
-    iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1", "a: DELETE FROM item WHERE id = 1",
-             "replay: @patient", "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
-             "replay: @delete",
-             "replay> @insert",
-             "a: COMMIT",
-             "replay<", "replay: @recheck", "replay: COMMIT");
+    iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1",
+             "a: DELETE FROM item WHERE id = 1", "replay: @patient", "replay: @collect",
+             "replay: @hold", "replay: @skip", "replay: @claim", "replay: @delete",
+             "replay> @insert", "a: COMMIT", "replay<", "replay: @recheck", "replay: COMMIT");
     iso_expect_equal();
     assert_true(iso_logged("1"));
 }
@@ -64,10 +59,10 @@ static void one_transaction_that_upserts_and_deletes_leaves_no_row_behind(void)
 static void an_upsert_that_replay_waits_for_is_not_overwritten(void)
 {
     set_up_absent_row();
-    iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1",
-             "replay: @patient", "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
-             "replay: @delete", "replay> @insert",
-             "a: COMMIT", "replay<", "replay: @recheck", "replay: COMMIT");
+    iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1", "replay: @patient",
+             "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
+             "replay: @delete", "replay> @insert", "a: COMMIT", "replay<", "replay: @recheck",
+             "replay: COMMIT");
     iso_expect_equal();
     assert_int_equal(t_int("SELECT v FROM pghaul.item_1 WHERE id = 1"), 22);
 }
@@ -79,8 +74,8 @@ static void one_open_transaction_does_not_starve_the_other_keys(void)
     iso_ready("settle=off");
     iso_dual_write();
     t_sql("INSERT INTO pghaul.log_1_a SELECT g FROM generate_series(1, 40) AS g");
-    iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id = 17",
-             "replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
+    iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id = 17", "replay: @begin",
+             "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
              "replay: @delete", "replay: @insert", "replay: @recheck", "replay: COMMIT");
     iso_expect_equal();
     assert_int_equal(iso_log_rows(), 1);
@@ -101,7 +96,8 @@ static void the_program_drains_the_log_beside_an_open_transaction(void)
     t_sql("INSERT INTO pghaul.log_1_a SELECT g FROM generate_series(1, 40) AS g");
     iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id = 17");
     cutover = t_start("cutover", "j", "--yes", NULL);
-    t_wait_until("SELECT count(*) FROM (TABLE pghaul.log_1_a UNION ALL TABLE pghaul.log_1_b) AS l", "1", 30);
+    t_wait_until("SELECT count(*) FROM (TABLE pghaul.log_1_a UNION ALL TABLE pghaul.log_1_b) AS l",
+                 "1", 30);
     assert_true(t_running(cutover));
     iso_play("a: COMMIT");
     t_wait(cutover, &result);
@@ -110,8 +106,9 @@ static void the_program_drains_the_log_beside_an_open_transaction(void)
 }
 
 /*
- * F07, F31: app2 holds shadow row 2 and waits for app1, who will want shadow row 1; replay takes 1 and would want 2, around
- * the moment at which app2 looks for a deadlock (after 1 s). Replay passes over 2, and app1 waits for nobody long.
+ * F07, F31: app2 holds shadow row 2 and waits for app1, who will want shadow row 1; replay takes 1
+ * and would want 2, around the moment at which app2 looks for a deadlock (after 1 s). Replay passes
+ * over 2, and app1 waits for nobody long.
  */
 static void the_application_is_never_the_deadlock_victim_of_replay(void)
 {
@@ -122,27 +119,26 @@ static void the_application_is_never_the_deadlock_victim_of_replay(void)
     iso_dual_write();
     for (size_t i = 0; i < sizeof(WAITS) / sizeof(WAITS[0]); i++) {
         t_sql("INSERT INTO pghaul.log_1_a VALUES (1), (2)");
-        iso_play("app1: BEGIN", "app1: SELECT FROM item WHERE id = 1 FOR UPDATE",
-                 "app2: BEGIN", "app2: UPDATE item SET v = v + 1 WHERE id = 2",
-                 "replay: @begin", "replay: @collect",
-                 "app2> UPDATE item SET v = v + 1 WHERE id = 1");
+        iso_play("app1: BEGIN", "app1: SELECT FROM item WHERE id = 1 FOR UPDATE", "app2: BEGIN",
+                 "app2: UPDATE item SET v = v + 1 WHERE id = 2", "replay: @begin",
+                 "replay: @collect", "app2> UPDATE item SET v = v + 1 WHERE id = 1");
         t_sqlf("SELECT pg_sleep(%g)", WAITS[i]);
         iso_play("replay: @hold", "replay: @skip", "replay: @claim", "replay: @delete",
-                 "app1>> UPDATE item SET v = v + 2 WHERE id = 1",
-                 "replay: @insert", "replay: @recheck", "replay: COMMIT",
-                 "app1<", "app1: COMMIT", "app2<", "app2: COMMIT");
+                 "app1>> UPDATE item SET v = v + 2 WHERE id = 1", "replay: @insert",
+                 "replay: @recheck", "replay: COMMIT", "app1<", "app1: COMMIT", "app2<",
+                 "app2: COMMIT");
         iso_expect_equal();
     }
 }
 
-/* F31: what SKIP LOCKED cannot cover, a row that is being inserted, ends by the timeout, not by a wait. */
+/* F31: what SKIP LOCKED cannot cover, a row that is being inserted, ends by the timeout, not by a
+ * wait. */
 static void replay_waits_for_nobody(void)
 {
     set_up_absent_row();
-    iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1",
-             "replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
-             "replay: @delete",
-             "replay! 55P03 @insert");
+    iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1", "replay: @begin",
+             "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
+             "replay: @delete", "replay! 55P03 @insert");
     assert_true(iso_took_ms("replay") < 100);
     iso_play("replay: ROLLBACK", "a: COMMIT");
     iso_expect_equal();
@@ -167,8 +163,9 @@ static void equal_keys_with_different_text_meet_in_one_bucket(void)
         found += keys == 1;
     }
     assert_int_equal(found, 1);
-    iso_play("replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
-             "replay: @delete", "replay: @insert", "replay: @recheck", "replay: COMMIT");
+    iso_play("replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip",
+             "replay: @claim", "replay: @delete", "replay: @insert", "replay: @recheck",
+             "replay: COMMIT");
     assert_int_equal(iso_log_rows(), 0);
     iso_expect_equal();
 }
@@ -210,9 +207,10 @@ static void a_chain_of_exchanged_values_goes_forward_and_back(void)
     t_sql("CREATE TABLE ledger AS SELECT id, u, v::int, t FROM item");
     t_run(&result, "rollback", "j", "--yes", NULL);
     t_expect_status(&result, 0);
-    assert_int_equal(t_int("SELECT count(*) FROM ((TABLE ledger EXCEPT TABLE item) UNION ALL (TABLE item EXCEPT "
-                           "TABLE ledger)) AS x"),
-                     0);
+    assert_int_equal(
+        t_int("SELECT count(*) FROM ((TABLE ledger EXCEPT TABLE item) UNION ALL (TABLE item EXCEPT "
+              "TABLE ledger)) AS x"),
+        0);
 }
 
 int main(void)

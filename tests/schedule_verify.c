@@ -1,6 +1,6 @@
 /*
- * The verifier is shown each kind of damage at `ready`, and must find it, count it and repair it; and case F20 of the
- * executable model: it passes only when it has compared.
+ * The verifier is shown each kind of damage at `ready`, and must find it, count it and repair it;
+ * and case F20 of the executable model: it passes only when it has compared.
  */
 #include "tests/isolation.h"
 
@@ -62,9 +62,10 @@ static void an_extra_row_is_found(void)
 
 static void extra_rows_before_the_first_and_after_the_last_are_found(void)
 {
-    expect_found_in_a_plain_table("INSERT INTO pghaul.item_1 VALUES (-1000, -1000, 0, 'extra'),"
-                                  " (2147483647, 1000, 0, 'extra'), (-2147483648, NULL, NULL, NULL)",
-                                  3);
+    expect_found_in_a_plain_table(
+        "INSERT INTO pghaul.item_1 VALUES (-1000, -1000, 0, 'extra'),"
+        " (2147483647, 1000, 0, 'extra'), (-2147483648, NULL, NULL, NULL)",
+        3);
 }
 
 static void a_stale_row_is_found(void)
@@ -74,7 +75,8 @@ static void a_stale_row_is_found(void)
 
 static void a_null_for_an_empty_text_and_the_reverse_are_found(void)
 {
-    expect_found_in_a_plain_table("UPDATE pghaul.item_1 SET t = CASE id WHEN 8 THEN '' END WHERE id IN (7, 8)", 2);
+    expect_found_in_a_plain_table(
+        "UPDATE pghaul.item_1 SET t = CASE id WHEN 8 THEN '' END WHERE id IN (7, 8)", 2);
 }
 
 static void a_trailing_space_is_found(void)
@@ -139,7 +141,8 @@ static void another_case_in_a_citext_key_is_found(void)
           "INSERT INTO item SELECT 'Key ' || g, g, 0, 'x' FROM generate_series(1, 50) AS g");
     iso_ready("settle=off");
     expect_found("UPDATE pghaul.item_1 SET id = 'kEY 7' WHERE id = 'key 7'", 1);
-    t_sql("UPDATE item SET id = 'KEY 8' WHERE id = 'key 8'; INSERT INTO item VALUES ('new', NULL, 1, 'n');"
+    t_sql("UPDATE item SET id = 'KEY 8' WHERE id = 'key 8'; INSERT INTO item VALUES ('new', NULL, "
+          "1, 'n');"
           "DELETE FROM item WHERE id = 'KEY 9'");
     t_run(&result, "cutover", "j", "--yes", NULL);
     t_expect_status(&result, 0);
@@ -154,7 +157,8 @@ static void other_text_of_equal_json_is_found(void)
     expect_found("UPDATE pghaul.item_1 SET t = '{\"a\": 1.00}' WHERE id = 5", 1);
 }
 
-/* F20: every row differs and every key is in the log: nothing could be said about them until they were replayed. */
+/* F20: every row differs and every key is in the log: nothing could be said about them until they
+ * were replayed. */
 static void keys_in_the_log_are_compared_before_it_passes(void)
 {
     struct t_result result;
@@ -183,7 +187,8 @@ static void after_a_truncate_it_does_not_pass_with_nothing_compared(void)
     assert_int_equal(t_int("SELECT count(*) FROM pghaul.item_1"), 1);
 }
 
-/* Zero false alarms: its own statement beside transactions that are open, committing and waiting. */
+/* Zero false alarms: its own statement beside transactions that are open, committing and waiting.
+ */
 static void a_row_in_flight_is_no_difference(void)
 {
     struct t_process *verify;
@@ -192,7 +197,8 @@ static void a_row_in_flight_is_no_difference(void)
     iso_table(300);
     iso_ready("settle=off");
     iso_dual_write();
-    iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id < 100", "a: DELETE FROM item WHERE id = 200",
+    iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id < 100",
+             "a: DELETE FROM item WHERE id = 200",
              "a: INSERT INTO item VALUES (1000, 1000, 0, 'n')",
              "b: BEGIN ISOLATION LEVEL REPEATABLE READ", "b: UPDATE item SET v = 1 WHERE id = 250",
              "c: UPDATE item SET v = 3 WHERE id = 299");

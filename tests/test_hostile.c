@@ -73,7 +73,7 @@ static void a_trigger_that_logs_nothing_is_found_out(void)
     t_run(&result, "cutover", "j", "--yes", NULL);
     t_expect_status(&result, 0);
     assert_in_range(hostile_wrong(&sample), 1, options.rows);
-    hostile_stop(traffic, &options);
+    hostile_abandon(traffic);
     assert_in_range(hostile_wrong(NULL), 1, options.rows);
 }
 
@@ -93,6 +93,53 @@ static void one_damaged_row_of_the_new_table_is_found(void)
     t_sql("INSERT INTO pghaul.log_1_a (k1, k2) SELECT realm, id FROM acct\n"
           " WHERE id = (SELECT max(id) FROM acct)");
     assert_int_equal(hostile_lost(options.shape, false, NULL), 1);
+}
+
+/* ------------------------------------------------------------------------------------ autovacuum */
+
+/* As slow as it can be made: it would go on for hours. */
+static void vacuum_slowly(const char *table)
+{
+    t_sql(t_format("ALTER TABLE %s SET (autovacuum_enabled = on, autovacuum_vacuum_threshold = 1,\n"
+                   "    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100,\n"
+                   "    autovacuum_vacuum_cost_limit = 1)",
+                   table));
+    t_sql(t_format("DELETE FROM %s", table));
+    t_wait_until(t_format("SELECT count(*) > 0 FROM pg_stat_activity\n"
+                          " WHERE backend_type = 'autovacuum worker' AND query LIKE '%%VACUUM%%%s%%'",
+                          table),
+                 "t", 60);
+}
+
+static void swap_beside_a_vacuum_of(const char *table)
+{
+    struct t_result result;
+
+    t_sql("CREATE TABLE t AS SELECT g AS id, repeat('x', 500) AS v FROM generate_series(1, 20000) g;\n"
+          "ALTER TABLE t ADD PRIMARY KEY (id)");
+    t_run(&result, "alter", "t", "--job", "j", "--do", "ALTER COLUMN id TYPE bigint", NULL);
+    t_expect_status(&result, 0);
+    t_sql("INSERT INTO pghaul.log_1_a (k1) SELECT 1 FROM generate_series(1, 100000)");
+    vacuum_slowly(table);
+    t_run(&result, "set", "j", "lock.tries=5", NULL);
+    t_expect_status(&result, 0);
+    t_run(&result, "cutover", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+}
+
+static void an_autovacuum_of_the_table_gives_way_to_the_swap(void)
+{
+    swap_beside_a_vacuum_of("public.t");
+}
+
+static void an_autovacuum_of_the_new_table_gives_way_to_the_swap(void)
+{
+    swap_beside_a_vacuum_of("pghaul.t_1");
+}
+
+static void an_autovacuum_of_the_log_gives_way_to_the_swap(void)
+{
+    swap_beside_a_vacuum_of("pghaul.log_1_a");
 }
 
 /* ---------------------------------------------------------------------------------------- cases */
@@ -166,6 +213,9 @@ int main(void)
         t_test(the_load_alone_sees_the_same_classes_of_errors),
         t_test(a_trigger_that_logs_nothing_is_found_out),
         t_test(one_damaged_row_of_the_new_table_is_found),
+        t_test(an_autovacuum_of_the_table_gives_way_to_the_swap),
+        t_test(an_autovacuum_of_the_new_table_gives_way_to_the_swap),
+        t_test(an_autovacuum_of_the_log_gives_way_to_the_swap),
         t_test(nothing_is_lost_there_and_back),
         t_test(nothing_is_lost_until_finish),
         t_test(nothing_is_lost_with_a_composite_text_key),

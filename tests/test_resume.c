@@ -34,7 +34,8 @@ static const char GATES[] =
     "CREATE TABLE public.held (point text, pid int);\n"
     "CREATE FUNCTION public.at_gate() RETURNS trigger LANGUAGE plpgsql AS $$\n"
     "DECLARE\n"
-    "    at text := CASE TG_TABLE_NAME\n"
+    "    at text := CASE regexp_replace(TG_TABLE_NAME, '^(log|back)_.*', 'log')\n"
+    "        WHEN 'log' THEN concat_ws(' ', 'claim', TG_TABLE_NAME)\n"
     "        WHEN 'phase' THEN concat_ws(' ', 'phase', to_jsonb(NEW) ->> 'name', to_jsonb(NEW) ->> 'state')\n"
     "        WHEN 'span' THEN concat_ws(' ', 'span', to_jsonb(NEW) ->> 'phase')\n"
     "        WHEN 'event' THEN concat_ws(' ', 'event', to_jsonb(NEW) ->> 'kind', to_jsonb(NEW) ->> 'detail')\n"
@@ -51,6 +52,22 @@ static const char GATES[] =
     "CREATE TRIGGER at_gate AFTER UPDATE OF cursor ON pghaul.span FOR EACH ROW EXECUTE FUNCTION public.at_gate();\n"
     "CREATE TRIGGER at_gate AFTER INSERT ON pghaul.event FOR EACH ROW EXECUTE FUNCTION public.at_gate();\n"
     "CREATE TRIGGER at_gate AFTER UPDATE OF facts ON pghaul.job FOR EACH ROW EXECUTE FUNCTION public.at_gate();\n";
+
+/* A gate in the transaction of every replay that takes something out of a side of the log. */
+static void gate_on_log(const char *label)
+{
+    t_sqlf("CREATE TRIGGER at_gate AFTER DELETE ON pghaul.%s_a EXECUTE FUNCTION public.at_gate();\n"
+           "CREATE TRIGGER at_gate AFTER DELETE ON pghaul.%s_b EXECUTE FUNCTION public.at_gate()",
+           label, label);
+}
+
+/* All at once, for a log that is worth a crew. */
+static void change_everything(void)
+{
+    for (int i = 0; i < 5; i++)
+        t_sql("BEGIN; LOCK TABLE orders, orders_ledger IN EXCLUSIVE MODE;\n"
+              "UPDATE orders SET amount = amount + 1; UPDATE orders_ledger SET amount = amount + 1; COMMIT");
+}
 
 static void close_gate(const char *point)
 {
@@ -220,7 +237,7 @@ static void a_job_killed_at_every_point_of_its_way_to_ready_finishes(void)
         "span load",                   "phase load done",      "phase purge running",   "span purge",
         "phase purge done",            "phase index running",  "event ddl CREATE%INDEX%", "event ddl%CONSTRAINT%",
         "facts backward%",             "phase index done",     "phase catch-up running", "span log_2",
-        "phase catch-up done",         "phase settle running", "event ddl%autovacuum%", "phase settle done",
+        "claim log_2%",        "phase catch-up done",         "phase settle running", "event ddl%autovacuum%", "phase settle done",
         "phase verify running",        "span verify",          "facts verify",          "phase verify done",
     };
     struct t_result result;
@@ -236,6 +253,10 @@ static void a_job_killed_at_every_point_of_its_way_to_ready_finishes(void)
         close_gate(POINTS[i]);
         process = i == 0 ? start_alter() : t_start("resume", "alter-orders-1", NULL);
         kill_at(process, POINTS[i]);
+        if (strcmp(POINTS[i], "phase index done") == 0) {
+            change_everything();
+            gate_on_log("log_2");
+        }
     }
     t_run(&result, "resume", "alter-orders-1", NULL);
     t_expect_status(&result, 0);
@@ -283,13 +304,15 @@ static void ready(void)
 
 static void a_cutover_and_a_rollback_killed_anywhere_are_done_by_saying_them_again(void)
 {
-    static const char *const CUTOVER[] = {"span log_2",      "event capture forward: dual-write%",
+    static const char *const CUTOVER[] = {"claim log_2%", "event capture forward: dual-write%",
                                           "facts new_definition%", "facts cutover", "event state cut_over%", NULL};
-    static const char *const ROLLBACK[] = {"span back_2", "event capture backward: dual-write%", "facts rollback",
+    static const char *const ROLLBACK[] = {"claim back_2%", "event capture backward: dual-write%", "facts rollback",
                                            "event state rolled_back%", NULL};
     struct traffic_report report = {0};
 
     ready();
+    gate_on_log("log_2");
+    gate_on_log("back_2");
     kill_verb_at("cutover", CUTOVER, "cut_over");
     t_expect("SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'id'",
              "bigint");
@@ -367,7 +390,7 @@ static void an_index_build_that_outlives_the_program_is_waited_for(void)
           "BEGIN IF EXISTS (SELECT FROM public.gate) THEN PERFORM pg_sleep(0.01); END IF; RETURN $1; END $$;\n"
           "CREATE INDEX slowly ON orders (slow(a)); ANALYZE orders");
     process = t_start("alter", "orders", NULL);
-    t_wait_until("SELECT count(*) FROM pghaul.phase WHERE name = 'shadow' AND state = 'done'", "1", 20);
+    t_wait_until("SELECT to_regclass('pghaul.phase') IS NOT NULL", "t", 20);
     t_sql("INSERT INTO gate VALUES ('slow')");
     t_wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name LIKE 'pghaul%index%'\n"
                  "   AND query LIKE 'CREATE%slow%' AND wait_event = 'PgSleep'",
@@ -472,7 +495,7 @@ static void abort_at_every_point_leaves_nothing_but_history(void)
         process = start_alter();
         reach(process, POINTS[i]);
         abort = t_start("abort", job, "--yes", NULL);
-        t_wait_until(t_format("SELECT wanted FROM pghaul.job WHERE name = '%s'", job), "abort", 10);
+        clock_sleep_ms(400); /* wanted, or waiting for the transaction at the gate */
         open_gates();
         t_wait(abort, &result);
         t_wait(process, &ended);
@@ -501,7 +524,7 @@ static void a_crash_of_the_server_is_survived_by_the_running_program(void)
 {
     static const char *const POINTS[] = {
         "facts shadow_oid%", "event lock SHARE ROW%", "span load", "phase load done", "event ddl CREATE%INDEX%",
-        "span log_2", "phase settle done", "span verify", "event capture forward: dual-write%", "event state cut_over%",
+        "phase catch-up running", "phase settle done", "span verify", "event capture forward: dual-write%", "event state cut_over%",
     };
     struct t_result result;
     struct t_process *process = NULL;

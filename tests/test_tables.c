@@ -197,10 +197,9 @@ static void deferrable_unique_and_primary_keys_beside_a_usable_key(void)
           "INSERT INTO seat SELECT i / 10, i % 10, i FROM generate_series(0, 299) AS i");
     /* Guests exchange their seats: legal only because it is checked at the end. */
     rebuild_both_ways("seat", "BEGIN;"
-                              "UPDATE seat SET guest = guest + 1 WHERE guest % 2 = 0;"
-                              "UPDATE seat SET guest = guest - 1 WHERE guest % 2 = 1 AND"
-                              " EXISTS (SELECT FROM seat AS s WHERE s.guest = seat.guest AND"
-                              " (s.row, s.col) < (seat.row, seat.col));"
+                              "UPDATE seat SET guest = CASE WHEN guest % 2 = 0 THEN guest + 1 ELSE"
+                              " guest - 1 END;"
+                              "UPDATE seat SET guest = (guest + 10) % 300;"
                               "COMMIT");
     t_expect("SELECT count(DISTINCT guest) FROM seat", "300");
 }
@@ -356,10 +355,10 @@ static void a_wider_text_key_does_not_touch_other_rows_on_the_way_back(void)
     t_run(&result, "alter", "code", "--do", "ALTER COLUMN id TYPE varchar(10)", "--job", "wide",
           "-s", "settle=off", "--cutover", "now", "--yes", NULL);
     t_expect_status(&result, 0);
-    t_sql("INSERT INTO code VALUES ('c10and more', 'new'); UPDATE code SET v = 'u' WHERE id = 'c20'");
+    t_sql("INSERT INTO code VALUES ('c10more', 'new'); UPDATE code SET v = 'u' WHERE id = 'c20'");
     t_run(&result, "rollback", "wide", "--yes", NULL);
     t_expect_status(&result, 9);
-    t_sql("DELETE FROM code WHERE id = 'c10and more'");
+    t_sql("DELETE FROM code WHERE id = 'c10more'");
     remember("code");
     must("rollback", "wide");
     expect_remembered("code");

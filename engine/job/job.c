@@ -16,6 +16,8 @@
 
 /* First key of the advisory locks of leaders: 'haul' in ASCII; the second is the job's id. */
 #define LEADER_CLASS "1751217516"
+/* The same of names of tables: see job_insert(). */
+#define TABLE_CLASS "1751217517"
 
 void job_deinit(struct job *job)
 {
@@ -66,6 +68,35 @@ static const char INSERT_JOB[] =
     "        $13::bigint)\n"
     "RETURNING id";
 
+/*
+ * One open job on a table: who checks and inserts holds the lock of the table's name until its
+ * commit, so that the check of the next one sees it. $1 schema, $2 table, $3 its oid.
+ */
+static const char LOCK_TABLE_NAME[] =
+    "SELECT pg_advisory_xact_lock(" TABLE_CLASS ", hashtext($1::text || '.' || $2::text))";
+
+static const char OTHER_JOB[] =
+    "SELECT name, state FROM pghaul.job\n"
+    " WHERE (source_oid = $3::oid OR (table_schema, table_name) = ($1, $2))\n"
+    "   AND state NOT IN ('done', 'finished', 'aborted', 'rolled_back') LIMIT 1";
+
+static bool refuse_second_job(struct session *session, const struct job *job, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_execute(session, LOCK_TABLE_NAME, PARAMS(job->table_schema, job->table_name), NULL,
+                         error) ||
+        !session_query(session, &rows, OTHER_JOB,
+                       PARAMS(job->table_schema, job->table_name, NUMBER(job->source_oid)), error))
+        return false;
+    if (rows_count(&rows) == 0)
+        return true;
+    error_set(error, ERROR_REFUSED, "job %s works on %s.%s", rows_text(&rows, 0, 0),
+              job->table_schema, job->table_name);
+    error_detail(error, "it is %s", rows_text(&rows, 0, 1));
+    return error_hint(error, "pghaul status %s shows it", rows_text(&rows, 0, 0));
+}
+
 bool job_insert(struct session *session, struct job *job, const char *const *phases,
                 struct error *error)
 {
@@ -73,6 +104,8 @@ bool job_insert(struct session *session, struct job *job, const char *const *pha
     TEXT_AUTO meaning = {0};
     ROWS_AUTO rows = {0};
 
+    if (!refuse_second_job(session, job, error))
+        return false;
     if (job->name == NULL) {
         if (!session_query(session, &rows, NEXT_NAME, PARAMS(job->kind, job->table_name), error))
             return false;

@@ -88,14 +88,24 @@ static const char *const UPGRADES[SCHEMA_VERSION] = {VERSION_1};
 
 /* Two processes that start at once must not create twice. The number is arbitrary and ours:
  * 'pghaul' in ASCII. */
-static const char LOCK_SCHEMA[] = "SELECT pg_advisory_xact_lock(123511210833261)";
+static const char LOCK_SCHEMA[] = "SELECT set_config('lock_timeout', '20s', true);\n"
+                                  "SELECT pg_advisory_xact_lock(123511210833261);\n"
+                                  "SELECT set_config('lock_timeout', '100ms', true)";
+
+/*
+ * Reads the catalogue's tables: to_regclass() would answer from a cache, and one that waited for the
+ * lock above in the middle of a transaction has not heard yet what the other created.
+ */
+static const char LOOK[] =
+    "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace\n"
+    "                WHERE n.nspname = 'pghaul' AND c.relname = 'version')";
 
 static bool read_version(struct session *session, int64_t *version, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
     *version = 0;
-    if (!session_query(session, &rows, "SELECT to_regclass('pghaul.version') IS NOT NULL",
+    if (!session_query(session, &rows, LOOK,
                        NO_PARAMS, error))
         return false;
     if (!rows_bool(&rows, 0, 0))

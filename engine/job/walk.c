@@ -8,6 +8,7 @@
 #include "engine/job/chunk_size.h"
 #include "engine/pg/retry.h"
 #include "engine/pg/sql.h"
+#include "engine/pg/sqlstate.h"
 
 enum { IDLE_WAIT_MS = 20, PAUSE_WAIT_MS = 200, REST_LOOK_MS = 500, SAMPLE_MS = 5000 };
 
@@ -109,6 +110,60 @@ static bool spans_left(struct worker *worker, bool *left, struct error *error)
         return false;
     *left = rows_bool(&rows, 0, 0);
     return true;
+}
+
+/*
+ * The open span with the most left, if that is more than $3, whoever has it. Its row lock is
+ * somebody's lease: waiting for it outlasts a chunk (F25), which is what an idle worker has time
+ * for.
+ */
+static const char LARGEST_SPAN[] = "SELECT number FROM pghaul.span\n"
+                                   " WHERE job = $1::bigint AND phase = $2 AND state = 'open' AND "
+                                   "hi[1]::bigint - cursor[1]::bigint > $3::bigint\n"
+                                   " ORDER BY hi[1]::bigint - cursor[1]::bigint DESC LIMIT 1";
+
+/* $1 = job, $2 = phase, $3 = number, $4 = least that must be left. The upper half becomes a span of
+ * its own. */
+static const char SPLIT_SPAN[] =
+    "WITH halved AS (\n"
+    "    SELECT cursor, hi, (cursor[1]::bigint + hi[1]::bigint + 1) / 2 AS middle FROM "
+    "pghaul.span\n"
+    "     WHERE job = $1::bigint AND phase = $2 AND number = $3::int AND state = 'open'\n"
+    "       AND hi[1]::bigint - cursor[1]::bigint > $4::bigint FOR UPDATE),\n"
+    "lower AS (\n"
+    "    UPDATE pghaul.span AS s SET hi = ARRAY[h.middle::text] FROM halved AS h\n"
+    "     WHERE s.job = $1::bigint AND s.phase = $2 AND s.number = $3::int)\n"
+    "INSERT INTO pghaul.span (job, phase, number, lo, hi, cursor)\n"
+    "SELECT $1::bigint, $2, (SELECT max(number) + 1 FROM pghaul.span WHERE job = $1::bigint AND "
+    "phase = $2),\n"
+    "       ARRAY[middle::text], hi, ARRAY[middle::text] FROM halved";
+
+/*
+ * Another worker may be cutting at the same moment: the new numbers collide, one of them fails, and
+ * nothing is lost. A statement that waited for the row sees the cursor as the chunk left it: FOR
+ * UPDATE reads the newest version.
+ */
+static bool split_largest(struct worker *worker, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+    const char *job = NUMBER(worker->run->job.id);
+    int64_t least = 2 * worker->size.units;
+
+    if (!session_query(worker->session, &rows, LARGEST_SPAN,
+                       PARAMS(job, worker->walk->phase, NUMBER(least)), error))
+        return false;
+    if (rows_count(&rows) == 0)
+        return true;
+    if (session_begin(worker->session, error) &&
+        session_set(worker->session, "lock_timeout", NUMBER(worker->settings.chunk_time_ms * 10),
+                    true, error) &&
+        session_execute(worker->session, SPLIT_SPAN,
+                        PARAMS(job, worker->walk->phase, rows_text(&rows, 0, 0), NUMBER(least)),
+                        NULL, error) &&
+        session_commit(worker->session, error))
+        return true;
+    session_rollback(worker->session);
+    return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0;
 }
 
 /* Takes over settings that were changed since this worker read them. */
@@ -216,7 +271,7 @@ static bool take_turn(struct worker *worker, enum turn *turn, struct error *erro
         if (!spans_left(worker, &left, error))
             return false;
         *turn = left ? TURN_IDLE : TURN_END;
-        return true;
+        return !left || !worker->walk->numbered || split_largest(worker, error);
     }
     if (!work_on(worker, &taken, &measure, error))
         return false;
@@ -296,8 +351,7 @@ static bool rest(struct worker *worker, int64_t delay_ms, struct error *error)
         if (!stop_sleep_ms(worker->run->stop, left_ms < REST_LOOK_MS ? left_ms : REST_LOOK_MS,
                            error))
             return false;
-        if (crew_failed(worker->crew) || left_ms <= REST_LOOK_MS ||
-            !session_alive(worker->session))
+        if (crew_failed(worker->crew) || left_ms <= REST_LOOK_MS || !session_alive(worker->session))
             return true;
         if (!session_query(worker->session, &rows,
                            "SELECT wanted <> 'run' OR settings_version <> $2::int\n"
@@ -340,7 +394,7 @@ static bool work(struct worker *worker, struct error *error)
         int64_t delay_ms = worker->run->pace->delay_ms(worker->run->pace, worker->busy_ms);
         enum turn turn = TURN_END;
 
-        if (!rest(worker, delay_ms, error))
+        if (!stop_check(worker->run->stop, error) || !rest(worker, delay_ms, error))
             return false;
         if ((!session_alive(worker->session) && !open_session(worker, error)) ||
             !take_turn(worker, &turn, error)) {

@@ -63,6 +63,9 @@ struct walk {
     int64_t units_first; /* size of a worker's first chunk */
     int64_t units_max;
     int workers; /* 0: settings.workers */
+    /* Positions are single numbers ({block}): an idle worker may cut the largest span that is left
+     * in two. */
+    bool numbered;
 };
 
 /*

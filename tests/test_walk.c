@@ -1,0 +1,169 @@
+/*
+ * The walk alone, with the smallest possible work: write down every number of every chunk. A table
+ * with a primary key then says whether each was done exactly once.
+ */
+#include "tests/harness.h"
+
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "engine/job/schema.h"
+#include "engine/job/walk.h"
+#include "throttle/policy.h"
+
+static const char BOUND[] =
+    "SELECT ARRAY[least(at + $3::bigint, hi)::text], at + $3::bigint >= hi, least($3::bigint, hi - "
+    "at)\n"
+    "  FROM (SELECT ($1::text[])[1]::bigint AS at, ($2::text[])[1]::bigint AS hi) AS position";
+
+static const char WORK[] =
+    "INSERT INTO public.done SELECT n FROM generate_series(($1::text[])[1]::bigint, "
+    "($2::text[])[1]::bigint - 1) AS n";
+
+struct fixture {
+    struct run run;
+    struct log log;
+    struct stop stop;
+    struct progress progress;
+    struct walk walk;
+    int64_t chunk_ms; /* how long the work of a chunk takes */
+};
+
+static bool write_down(struct walk_chunk *chunk, void *arg, struct error *error)
+{
+    const struct fixture *fixture = arg;
+
+    if (!session_execute(chunk->session, WORK, PARAMS(chunk->from, chunk->to), &chunk->rows, error))
+        return false;
+    clock_sleep_ms(fixture->chunk_ms);
+    return true;
+}
+
+static void start(struct fixture *fixture, int spans, int numbers)
+{
+    static const char *const PHASES[] = {"walk", NULL};
+    struct error error = {0};
+
+    t_sql("CREATE TABLE done (n bigint PRIMARY KEY)");
+    *fixture = (struct fixture){0};
+    log_init(&fixture->log, LOG_QUIET);
+    progress_init(&fixture->progress);
+    fixture->run = (struct run){
+        .connect = {.conninfo = t_conninfo(), .cancel_list = cancel_list_new()},
+        .log = &fixture->log,
+        .stop = &fixture->stop,
+        .pace = policy_new(),
+        .progress = &fixture->progress,
+        .job = {.kind = "walk",
+                .table_schema = "public",
+                .table_name = "done",
+                .spec = "{}",
+                .plan = "{}"},
+    };
+    settings_init(&fixture->run.job.settings);
+    fixture->run.job.settings.chunk_time_ms = 20;
+    fixture->walk = (struct walk){
+        .phase = "walk",
+        .bound_sql = BOUND,
+        .chunk = write_down,
+        .work = fixture,
+        .units_first = 10,
+        .units_max = 10,
+        .numbered = true,
+    };
+    if (!session_open(&fixture->run.session, &fixture->run.connect, &error) ||
+        !schema_ensure(fixture->run.session, &error) ||
+        !session_begin(fixture->run.session, &error) ||
+        !job_insert(fixture->run.session, &fixture->run.job, PHASES, &error) ||
+        !walk_plan(fixture->run.session, fixture->run.job.id, "walk",
+                   "SELECT ARRAY[(n * $2::bigint)::text], ARRAY[((n + 1) * $2::bigint)::text]\n"
+                   "  FROM generate_series(0, $1::bigint - 1) AS n ORDER BY n",
+                   PARAMS(NUMBER(spans), NUMBER(numbers / spans)), &error) ||
+        !session_commit(fixture->run.session, &error))
+        t_fail("%s %s", error.message, error.detail);
+}
+
+static void end(struct fixture *fixture)
+{
+    session_close(fixture->run.session);
+    cancel_list_free((struct cancel_list *)fixture->run.connect.cancel_list);
+    policy_free(fixture->run.pace);
+    progress_deinit(&fixture->progress);
+    log_deinit(&fixture->log);
+    job_deinit(&fixture->run.job);
+}
+
+static void walk(struct fixture *fixture)
+{
+    struct error error = {0};
+
+    if (!walk_run(&fixture->run, &fixture->walk, &error))
+        t_fail("%s %s", error.message, error.detail);
+}
+
+static void every_number_is_walked_exactly_once_by_three_workers(void)
+{
+    struct fixture fixture;
+
+    start(&fixture, 20, 2000);
+    fixture.walk.workers = 3;
+    walk(&fixture);
+    assert_int_equal(t_int("SELECT count(*) FROM done WHERE n >= 0 AND n < 2000"), 2000);
+    assert_int_equal(t_int("SELECT sum(rows) FROM pghaul.span"), 2000);
+    assert_int_equal(t_int("SELECT count(*) FROM pghaul.span WHERE state <> 'done'"), 0);
+    end(&fixture);
+}
+
+static void an_idle_worker_cuts_the_largest_span_that_is_left(void)
+{
+    struct fixture fixture;
+
+    start(&fixture, 1, 1000);
+    fixture.walk.workers = 3;
+    fixture.chunk_ms = 5;
+    walk(&fixture);
+    assert_int_equal(t_int("SELECT count(*) FROM done WHERE n >= 0 AND n < 1000"), 1000);
+    assert_true(t_int("SELECT count(*) FROM pghaul.span") >= 3);
+    assert_int_equal(t_int("SELECT count(*) FROM pghaul.span WHERE cursor IS DISTINCT FROM hi"), 0);
+    /* The pieces tile the whole: no number is in two spans, none in no span. */
+    assert_int_equal(t_int("SELECT sum(hi[1]::bigint - lo[1]::bigint) FROM pghaul.span"), 1000);
+    end(&fixture);
+}
+
+/* Stops a moment later, from another thread's point of view: the signal of a person. */
+static bool stop_after(struct walk_chunk *chunk, void *arg, struct error *error)
+{
+    struct fixture *fixture = arg;
+
+    stop_request(&fixture->stop);
+    return write_down(chunk, arg, error);
+}
+
+static void a_stop_ends_the_walk_within_one_chunk_and_another_goes_on(void)
+{
+    struct fixture fixture;
+    struct error error = {0};
+
+    start(&fixture, 4, 400);
+    fixture.walk.workers = 1;
+    fixture.walk.chunk = stop_after;
+    assert_false(walk_run(&fixture.run, &fixture.walk, &error));
+    assert_int_equal(error.code, ERROR_INTERRUPTED);
+    assert_int_equal(t_int("SELECT count(*) FROM done"), 10);
+    fixture.stop = (struct stop){0};
+    fixture.walk.chunk = write_down;
+    walk(&fixture);
+    assert_int_equal(t_int("SELECT count(*) FROM done"), 400);
+    end(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        t_test(every_number_is_walked_exactly_once_by_three_workers),
+        t_test(an_idle_worker_cuts_the_largest_span_that_is_left),
+        t_test(a_stop_ends_the_walk_within_one_chunk_and_another_goes_on),
+    };
+
+    return T_MAIN(tests);
+}
