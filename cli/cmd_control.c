@@ -79,8 +79,8 @@ static bool store_settings(struct cli *cli, struct error *error)
     struct session *session = cli->run.session;
 
     if (session_begin(session, error) &&
-        session_set(session, "lock_timeout", PATIENCE, true, error) && job_set_settings(session, &cli->run.job, error) &&
-        session_commit(session, error))
+        session_set(session, "lock_timeout", PATIENCE, true, error) &&
+        job_set_settings(session, &cli->run.job, error) && session_commit(session, error))
         return true;
     session_rollback(session);
     return false;

@@ -54,6 +54,7 @@ static const struct {
     {"missing \"=\" after", "the connection string cannot be read",
      "write -d with libpq's keywords, as in \"host=db1 port=5432 dbname=shop user=app\"",
      ERROR_USAGE},
+    {"invalid port number", "the port is no port number", "check port in -d or PGPORT", ERROR_USAGE},
     {"for connection option \"", "an option of the connection string has an impossible value",
      "write -d with libpq's keywords, as in \"host=db1 port=5432 dbname=shop user=app\"",
      ERROR_USAGE},

@@ -249,6 +249,15 @@ static const char CREATE_TABLES[] =
     "CREATE TABLE {stuck} ({k_definition}, sqlstate text, message text,\n"
     "                      at timestamptz NOT NULL DEFAULT clock_timestamp())";
 
+bool capture_make_private(struct session *session, const struct flow *flow, const char *table,
+                          struct error *error)
+{
+    TEXT_AUTO name = {0};
+
+    flow_expand(flow, &name, table);
+    return schema_strip_privileges(session, "TABLE", text_string(&name), error);
+}
+
 bool capture_create(struct run *run, const struct flow *flow, enum capture_mode mode,
                     struct error *error)
 {
@@ -259,12 +268,9 @@ bool capture_create(struct run *run, const struct flow *flow, enum capture_mode 
     if (!run_ddl(run, text_string(&sql), error) ||
         !capture_set(run, flow, (struct capture_state){mode, 'a', 0}, error))
         return error_context(error, "could not create the change log");
-    for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]); i++) {
-        text_clear(&sql);
-        flow_expand(flow, &sql, TABLES[i]);
-        if (!schema_strip_privileges(run->session, "TABLE", text_string(&sql), error))
+    for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]); i++)
+        if (!capture_make_private(run->session, flow, TABLES[i], error))
             return false;
-    }
     for (int i = 0; i <= OPERATION_COUNT; i++) {
         text_clear(&sql);
         text_appendf(&sql, "pghaul.%s_%s()", flow->label,

@@ -50,6 +50,11 @@ struct capture_state {
     int64_t budget_bytes;
 };
 
+/* Takes every right on one of our tables from everybody else, default privileges' too. `table`: as
+ * in a template, {check}. */
+bool capture_make_private(struct session *session, const struct flow *flow, const char *table,
+                          struct error *error) MUST_CHECK;
+
 /* Creates log tables and functions (in `mode`, side a), private to their owner. In the open
  * transaction. */
 bool capture_create(struct run *run, const struct flow *flow, enum capture_mode mode,

@@ -434,6 +434,27 @@ static bool worth_another_try(const struct error *error)
            strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0; /* cutover.hold */
 }
 
+/*
+ * The ladder's first rung for each table that the swap will lock: an autovacuum of the new table, or
+ * of the log, stands in its way as one of the source does, and would outlast any number of short
+ * tries. One at a time, in a transaction each: whoever waits for the last one (a TRUNCATE of the
+ * application, and all who queue behind it) does not wait for the others. What does not yield (a
+ * vacuum against wraparound) is for the tries themselves to find, and to name.
+ */
+static bool first_rungs(struct swap *swap, struct error *error)
+{
+    static const char *const TABLES[] = {"{mark}", "{stuck}", "{log_a}", "{log_b}", "{to}", "{from}"};
+
+    for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]); i++) {
+        TEXT_AUTO table = {0};
+
+        flow_expand(swap->flow, &table, TABLES[i]);
+        if (!lock_first_rung(swap->run, text_string(&table), error) && error->code != ERROR_LOCK)
+            return false;
+    }
+    return true;
+}
+
 static bool wait_for_blocker(struct swap *swap, bool *blocked, struct error *error)
 {
     TEXT_AUTO who = {0};
@@ -472,8 +493,9 @@ static bool try_until_done(struct swap *swap, struct error *error)
         if (!wait_for_blocker(swap, &blocked, error))
             return false;
         if (!blocked) {
-            if (!lock_first_rung(swap->run, swap->flow->from_qualified, error) &&
-                error->code != ERROR_LOCK)
+            /* The rungs may have waited a second and more: drained after them, so that few keys
+             * are left for under the lock. */
+            if (!first_rungs(swap, error) || !drain(swap, error))
                 return false;
             if (attempt(swap, error))
                 return true;
@@ -487,8 +509,7 @@ static bool try_until_done(struct swap *swap, struct error *error)
         }
         if (swap->attempts >= swap->run->job.settings.lock_tries)
             return give_up(swap, &last, error);
-        if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error) ||
-            !drain(swap, error))
+        if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error))
             return false;
     }
 }

@@ -171,6 +171,7 @@ static void add_key(struct flow *flow, const struct plan *plan)
     TEXT_AUTO k_is_logged = {0};
     TEXT_AUTO bucket_is = {0};
     TEXT_AUTO not_kept = {0};
+    TEXT_AUTO on_conflict = {0}; /* without a target where the server allows that */
 
     for (int i = 0; i < plan->key_count; i++) {
         struct side side = key_side(flow, &plan->key[i]);
@@ -240,6 +241,10 @@ static void add_key(struct flow *flow, const struct plan *plan)
                  "     OR EXISTS (SELECT FROM pghaul.%s_stuck AS b WHERE %s))",
                  flow->label, text_string(&b_is_k), flow->label, text_string(&b_is_k), flow->label,
                  text_string(&b_is_k));
+    text_append(&on_conflict, "ON CONFLICT");
+    if (flow->direction == FLOW_BACKWARD && plan->no_dual_back)
+        text_appendf(&on_conflict, " (%s)", text_string(&key_columns));
+    add_fragment(flow, "on_conflict", &on_conflict);
     add_fragment(flow, "key_of_pair", &key_of_pair);
     add_fragment(flow, "k_text", &k_text);
     add_fragment(flow, "k_is_logged", &k_is_logged);

@@ -9,6 +9,7 @@
  * everything), a NULL attacl for nothing. `holder` walks from the owner along grant options, per
  * privilege: `depth` is the least number of grants after which a role can grant it on the object or
  * on that column, so grants made in order of their grantor's depth always find the right they need.
+ * Within a depth they keep their place in the list, which shows in a dump.
  * (PostgreSQL refuses circles of grants; the bound is for safety only.)
  */
 static const char READ[] =
@@ -20,10 +21,12 @@ static const char READ[] =
     "     WHERE c.oid = $1::oid\n"
     "), entry AS (\n"
     "    SELECT 0 AS attnum, NULL::name AS attname, e.*\n"
-    "      FROM rel, aclexplode(rel.acl) e\n"
+    "      FROM rel, aclexplode(rel.acl) WITH ORDINALITY\n"
+    "          AS e(grantor, grantee, privilege_type, is_grantable, place)\n"
     "    UNION ALL\n"
     "    SELECT a.attnum, a.attname, e.*\n"
-    "      FROM pg_attribute a, aclexplode(a.attacl) e\n"
+    "      FROM pg_attribute a, aclexplode(a.attacl) WITH ORDINALITY\n"
+    "          AS e(grantor, grantee, privilege_type, is_grantable, place)\n"
     "     WHERE a.attrelid = $1::oid AND NOT a.attisdropped\n"
     "), holder AS (\n"
     "    SELECT rel.relowner AS role, p.privilege_type, 0 AS attnum, 0 AS depth\n"
@@ -51,7 +54,7 @@ static const char READ[] =
     "       (SELECT relkind = 'S' FROM pg_class WHERE oid = $1::oid)\n"
     "  FROM ordered o, rel\n"
     " GROUP BY o.depth, o.grantor, rel.relowner, o.grantee, o.attnum, o.is_grantable\n"
-    " ORDER BY o.depth, o.attnum, o.grantor, o.grantee, o.is_grantable";
+    " ORDER BY o.depth, o.attnum, min(o.place)";
 
 bool grants_read(struct session *session, uint32_t oid, struct arena *arena, struct grants *grants,
                  struct error *error)

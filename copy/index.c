@@ -13,7 +13,10 @@
 /* ----------------------------------------------------------------------------------------------------------
  * builds */
 
-enum { OTHER_BUILD_MS = 200 };
+enum {
+    OTHER_BUILD_MS = 200,
+    SERVER_LEAST_KB = 1024, /* of maintenance_work_mem */
+};
 
 struct builds {
     struct run *run;
@@ -108,8 +111,10 @@ static bool set_resources(struct builds *builds, struct session *session, int po
     bool alone = builds->workers == 1 ||
                  (position == builds->count - 1 && builds->count % builds->workers == 1);
 
+    int64_t kilobytes = builds->run->job.settings.index_memory_bytes / 1024 / builds->workers;
+
     snprintf(memory, sizeof(memory), "%" PRId64 "kB",
-             builds->run->job.settings.index_memory_bytes / 1024 / builds->workers);
+             kilobytes < SERVER_LEAST_KB ? SERVER_LEAST_KB : kilobytes);
     return session_set(session, "maintenance_work_mem", memory, false, error) &&
            session_set(session, "max_parallel_maintenance_workers", alone ? "2" : "0", false,
                        error);

@@ -206,6 +206,7 @@ bool purge_plan(struct run *run, struct error *error)
 
     order_blocks(&order, &arena, copy->forward.to_qualified, "s");
     ok = flow_run(&copy->forward, run->session, PURGE_KEYS, error) &&
+         capture_make_private(run->session, &copy->forward, "{purge}", error) &&
          flow_query(&copy->forward, run->session, &rows, "SELECT EXISTS (SELECT FROM {purge})",
                     NO_PARAMS, error) &&
          walk_plan(

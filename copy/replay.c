@@ -68,7 +68,7 @@ static const char *const TEMPLATES[REPLAY_STEPS] = {
                       "    INSERT INTO {to} AS s ({columns}) OVERRIDING SYSTEM VALUE\n"
                       "    SELECT {values} FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k}\n"
                       "     WHERE k.n >= $1::bigint AND k.n < $2::bigint{not_kept}\n"
-                      "    ON CONFLICT DO NOTHING\n"
+                      "    {on_conflict} DO NOTHING\n"
                       "    RETURNING {key_of_s})\n"
                       "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
     [REPLAY_INSERT_KEPT] =
@@ -77,7 +77,7 @@ static const char *const TEMPLATES[REPLAY_STEPS] = {
         "    SELECT {values}{and_w_kept}\n"
         "      FROM {batch} AS k JOIN ONLY {from} AS r ON {r_is_k} JOIN {kept} AS w ON {w_is_k}\n"
         "     WHERE k.n >= $1::bigint AND k.n < $2::bigint\n"
-        "    ON CONFLICT DO NOTHING\n"
+        "    {on_conflict} DO NOTHING\n"
         "    RETURNING {key_of_s})\n"
         "INSERT INTO {fresh} ({k}) SELECT {k} FROM inserted",
     [REPLAY_RECHECK] = "INSERT INTO {log_a} ({k})\n"

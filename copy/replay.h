@@ -29,7 +29,8 @@
  * second, and the next pass has room for the first. (design.md, section 3, takes the whole log in
  * one transaction instead; under load that grew longer with every collision it met.) Under the lock
  * of the swap the whole log is one batch, all deletes first: what cannot be inserted then, never
- * can.
+ * can. A table with deferrable constraints, which DO NOTHING does not take, has the key alone in
+ * its place: what collides there is refused, halved, stuck, and tried again by every pass.
  *
  * Two replays must never hold the same key at once (probe t7): keys fall into buckets by
  * hash_record_extended, under which equal keys meet (F04: 1.0 and 1.00), and a bucket is a span,

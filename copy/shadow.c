@@ -98,31 +98,66 @@ static bool gate(struct run *run, const struct table *source, uint32_t clone, st
         error, "this is a defect of pghaul, or an attribute it does not know; nothing was changed");
 }
 
-static bool relfilenode(struct run *run, int64_t *number, struct error *error)
+static bool relfilenode(struct run *run, const char *table, int64_t *number, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(&copy_of(run)->forward, run->session, &rows,
-                    "SELECT pg_relation_filenode('{to}')", NO_PARAMS, error))
+    if (!session_query(run->session, &rows, "SELECT pg_relation_filenode($1::regclass)",
+                       PARAMS(table), error))
         return false;
     *number = rows_int64(&rows, 0, 0);
     return true;
+}
+
+/*
+ * While the actions run the clone is called as the table is: the server names new indexes,
+ * constraints and sequences after it, and an expression may name it. Only when no table of ours has
+ * that name.
+ */
+static bool lend_name(struct run *run, struct sql_value *clone, struct text *give_back,
+                      struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    struct sql_value lent = sql_table("pghaul", copy->plan.table);
+    TEXT_AUTO name = {0};
+    ROWS_AUTO rows = {0};
+
+    *clone = sql_fragment(copy->forward.to_qualified);
+    sql_append(&name, lent);
+    if (!session_query(run->session, &rows, "SELECT to_regclass($1) IS NULL",
+                       PARAMS(text_string(&name)), error))
+        return false;
+    if (!rows_bool(&rows, 0, 0))
+        return true;
+    text_clear(&name);
+    flow_expand_with(&copy->forward, &name, "ALTER TABLE {to} RENAME TO {name}",
+                     SQL_NAMES({"name", sql_ident(copy->plan.table)}));
+    sql_expand(give_back, "ALTER TABLE {lent} RENAME TO {name}",
+               SQL_NAMES({"lent", lent}, {"name", sql_ident(copy->names.shadow)}));
+    *clone = lent;
+    return session_run_text(run->session, &name, error);
 }
 
 /* One by one, under the user's search_path: what a name means is what it means to the user. */
 static bool apply_actions(struct run *run, struct shadow_changes *changes, struct error *error)
 {
     const struct plan *plan = &copy_of(run)->plan;
+    struct sql_value clone;
+    TEXT_AUTO clone_name = {0};
+    TEXT_AUTO give_back = {0};
     int64_t before, after;
 
-    if (!session_set(run->session, "search_path", plan->search_path, true, error) ||
-        !relfilenode(run, &before, error))
+    if (!lend_name(run, &clone, &give_back, error) ||
+        !session_set(run->session, "search_path", plan->search_path, true, error))
+        return false;
+    sql_append(&clone_name, clone);
+    if (!relfilenode(run, text_string(&clone_name), &before, error))
         return false;
     for (int i = 0; i < plan->action_count; i++) {
         TEXT_AUTO sql = {0};
 
-        flow_expand_with(&copy_of(run)->forward, &sql, "ALTER TABLE {to} {action}",
-                         SQL_NAMES({"action", sql_fragment(plan->actions[i])}));
+        sql_expand(&sql, "ALTER TABLE {clone} {action}",
+                   SQL_NAMES({"clone", clone}, {"action", sql_fragment(plan->actions[i])}));
         if (!session_execute(run->session, text_string(&sql), NO_PARAMS, NULL, error)) {
             error->code = ERROR_REFUSED;
             error_context(error, "--do '%s'", plan->actions[i]);
@@ -130,13 +165,14 @@ static bool apply_actions(struct run *run, struct shadow_changes *changes, struc
                        ? false
                        : error_hint(error, "it was tried on an empty copy; nothing was changed");
         }
-        if (!relfilenode(run, &after, error))
+        if (!relfilenode(run, text_string(&clone_name), &after, error))
             return false;
         changes->rewrites[i] = before != after;
         changes->any = changes->any || before != after;
         before = after;
     }
-    return session_set(run->session, "search_path", "pg_catalog, pg_temp", true, error);
+    return (give_back.used == 0 || session_run_text(run->session, &give_back, error)) &&
+           session_set(run->session, "search_path", "pg_catalog, pg_temp", true, error);
 }
 
 bool shadow_build(struct run *run, const struct table *source, struct arena *arena,

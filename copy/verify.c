@@ -128,6 +128,7 @@ bool verify_plan(struct run *run, struct error *error)
                   "CREATE TABLE {check} ({k_definition}, in_flight boolean NOT NULL,\n"
                   "                      settled boolean NOT NULL DEFAULT false)",
                   error) &&
+         capture_make_private(run->session, &copy->forward, "{check}", error) &&
          (r.search_path == NULL ||
           session_set(run->session, "search_path", r.search_path, true, error)) &&
          walk_plan(run->session, run->job.id, "verify", r.plan_sql,

@@ -24,8 +24,7 @@ enum {
 const char *const hostile_server_settings[] = {
     "log_line_prefix = '%m [%p] %q%e %a '",
     "log_connections = on",
-    "autovacuum_naptime = 1s",
-    "max_prepared_transactions = 0",
+    "autovacuum_naptime = 3s",
     NULL,
 };
 

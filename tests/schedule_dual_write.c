@@ -172,6 +172,24 @@ static void a_deferrable_constraint_is_one_again_after_the_swap(void)
     t_sql("BEGIN; UPDATE item SET u = 7 WHERE id = 8; UPDATE item SET u = 8 WHERE id = 7; COMMIT");
 }
 
+/* Values exchanged between rows of different batches, on the way back into deferrable constraints.
+ */
+static void exchanged_values_find_their_way_back_into_a_deferrable_constraint(void)
+{
+    struct t_result result;
+
+    iso_table_with(
+        "id int PRIMARY KEY, u int, v int, t text, UNIQUE (u) DEFERRABLE INITIALLY DEFERRED", 4000);
+    iso_ready("settle=off");
+    t_run(&result, "cutover", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_sql("UPDATE item SET u = 4001 - u; UPDATE item SET u = u % 4000 + 1");
+    t_sql("CREATE TABLE ledger AS SELECT id, u, v::int, t FROM item");
+    t_run(&result, "rollback", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_expect("SELECT count(*) FROM (TABLE ledger EXCEPT TABLE item) AS x", "0");
+}
+
 /* F18 */
 static void settings_of_the_application_do_not_change_what_is_written(void)
 {
@@ -331,6 +349,7 @@ int main(void)
         t_test(applications_do_not_wait_for_each_other_through_the_shadow),
         t_test(a_deferrable_constraint_fails_no_commit),
         t_test(a_deferrable_constraint_is_one_again_after_the_swap),
+        t_test(exchanged_values_find_their_way_back_into_a_deferrable_constraint),
         t_test(settings_of_the_application_do_not_change_what_is_written),
         t_test(the_functions_may_change_under_a_statement_that_waits),
         t_test(switching_the_functions_under_load_fails_nobody),

@@ -47,7 +47,7 @@ static void what_is_missing_is_named(void)
     make_orders();
     before = definition();
     t_run(&result, "alter", "order", NULL);
-    expect_refused(&result, "there is no table order");
+    expect_refused(&result, "table order does not exist");
     t_run(&result, "alter", "nowhere.orders", NULL);
     expect_refused(&result, "nowhere");
     t_run(&result, "alter", "orders", "--do", "DROP COLUMN colour", NULL);

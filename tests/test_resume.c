@@ -1,9 +1,12 @@
 /*
- * Death at every moment: of the program (kill -9), of the server (immediate shutdown), of a session, of the answer to a
- * COMMIT. The job goes on from its row, under a light load that keeps a ledger; SQL compares table and ledger at the end.
+ * Death at every moment: of the program (kill -9), of the server (immediate shutdown), of a
+ * session, of the answer to a COMMIT. The job goes on from its row, under a light load that keeps a
+ * ledger; SQL compares table and ledger at the end.
  *
- * A moment is hit with a gate: triggers of the test on pghaul's own tables hold every statement that records `point`
- * ("phase load running", "span load", "event state: cut_over") while a row of public.gate matches it (LIKE).
+ * A moment is hit with a gate: triggers of the test on pghaul's own tables hold every statement
+ * that records `point`
+ * ("phase load running", "span load", "event state: cut_over") while a row of public.gate matches
+ * it (LIKE).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,7 +30,8 @@ enum { ROWS = 8000, REACH_SECONDS = 40 };
 
 static struct traffic *load;
 
-/* ------------------------------------------------------------------------------------------------------------ gates */
+/* ------------------------------------------------------------------------------------------------------------
+ * gates */
 
 static const char GATES[] =
     "CREATE TABLE public.gate (point text);\n"
@@ -36,22 +40,29 @@ static const char GATES[] =
     "DECLARE\n"
     "    at text := CASE regexp_replace(TG_TABLE_NAME, '^(log|back)_.*', 'log')\n"
     "        WHEN 'log' THEN concat_ws(' ', 'claim', TG_TABLE_NAME)\n"
-    "        WHEN 'phase' THEN concat_ws(' ', 'phase', to_jsonb(NEW) ->> 'name', to_jsonb(NEW) ->> 'state')\n"
+    "        WHEN 'phase' THEN concat_ws(' ', 'phase', to_jsonb(NEW) ->> 'name', to_jsonb(NEW) ->> "
+    "'state')\n"
     "        WHEN 'span' THEN concat_ws(' ', 'span', to_jsonb(NEW) ->> 'phase')\n"
-    "        WHEN 'event' THEN concat_ws(' ', 'event', to_jsonb(NEW) ->> 'kind', to_jsonb(NEW) ->> 'detail')\n"
+    "        WHEN 'event' THEN concat_ws(' ', 'event', to_jsonb(NEW) ->> 'kind', to_jsonb(NEW) ->> "
+    "'detail')\n"
     "        ELSE concat_ws(' ', 'facts', (SELECT string_agg(key, ' ')\n"
     "                                        FROM jsonb_each(to_jsonb(NEW) -> 'facts')\n"
-    "                                       WHERE to_jsonb(OLD) -> 'facts' -> key IS DISTINCT FROM value)) END;\n"
+    "                                       WHERE to_jsonb(OLD) -> 'facts' -> key IS DISTINCT FROM "
+    "value)) END;\n"
     "BEGIN\n"
     "    WHILE EXISTS (SELECT FROM public.gate AS g WHERE at LIKE g.point) LOOP\n"
     "        PERFORM pg_sleep(0.01);\n"
     "    END LOOP;\n"
     "    RETURN NULL;\n"
     "END $$;\n"
-    "CREATE TRIGGER at_gate AFTER UPDATE OF state ON pghaul.phase FOR EACH ROW EXECUTE FUNCTION public.at_gate();\n"
-    "CREATE TRIGGER at_gate AFTER UPDATE OF cursor ON pghaul.span FOR EACH ROW EXECUTE FUNCTION public.at_gate();\n"
-    "CREATE TRIGGER at_gate AFTER INSERT ON pghaul.event FOR EACH ROW EXECUTE FUNCTION public.at_gate();\n"
-    "CREATE TRIGGER at_gate AFTER UPDATE OF facts ON pghaul.job FOR EACH ROW EXECUTE FUNCTION public.at_gate();\n";
+    "CREATE TRIGGER at_gate AFTER UPDATE OF state ON pghaul.phase FOR EACH ROW EXECUTE FUNCTION "
+    "public.at_gate();\n"
+    "CREATE TRIGGER at_gate AFTER UPDATE OF cursor ON pghaul.span FOR EACH ROW EXECUTE FUNCTION "
+    "public.at_gate();\n"
+    "CREATE TRIGGER at_gate AFTER INSERT ON pghaul.event FOR EACH ROW EXECUTE FUNCTION "
+    "public.at_gate();\n"
+    "CREATE TRIGGER at_gate AFTER UPDATE OF facts ON pghaul.job FOR EACH ROW EXECUTE FUNCTION "
+    "public.at_gate();\n";
 
 /* A gate in the transaction of every replay that takes something out of a side of the log. */
 static void gate_on_log(const char *label)
@@ -66,7 +77,8 @@ static void change_everything(void)
 {
     for (int i = 0; i < 5; i++)
         t_sql("BEGIN; LOCK TABLE orders, orders_ledger IN EXCLUSIVE MODE;\n"
-              "UPDATE orders SET amount = amount + 1; UPDATE orders_ledger SET amount = amount + 1; COMMIT");
+              "UPDATE orders SET amount = amount + 1; UPDATE orders_ledger SET amount = amount + "
+              "1; COMMIT");
 }
 
 static void close_gate(const char *point)
@@ -80,9 +92,10 @@ static void open_gates(void)
 }
 
 /* Is a session of the program at a gate? */
-static const char SOMEBODY_HELD[] = "SELECT count(*) > 0 FROM pg_stat_activity\n"
-                                    " WHERE datname = current_database() AND wait_event = 'PgSleep'\n"
-                                    "   AND application_name LIKE 'pghaul%'";
+static const char SOMEBODY_HELD[] =
+    "SELECT count(*) > 0 FROM pg_stat_activity\n"
+    " WHERE datname = current_database() AND wait_event = 'PgSleep'\n"
+    "   AND application_name LIKE 'pghaul%'";
 
 static void reach(struct t_process *process, const char *point)
 {
@@ -102,7 +115,8 @@ static void reach(struct t_process *process, const char *point)
     }
 }
 
-/* The program, held where it records `point`, dies; what the server still does for it then goes on. */
+/* The program, held where it records `point`, dies; what the server still does for it then goes on.
+ */
 static void kill_at(struct t_process *process, const char *point)
 {
     struct t_result result;
@@ -115,7 +129,8 @@ static void kill_at(struct t_process *process, const char *point)
     t_wait_until(SOMEBODY_HELD, "f", 10);
 }
 
-/* ---------------------------------------------------------------------------------------------------- table and load */
+/* ----------------------------------------------------------------------------------------------------
+ * table and load */
 
 static void make_orders(int64_t rows)
 {
@@ -123,9 +138,11 @@ static void make_orders(int64_t rows)
     struct error error = {0};
 
     if (!session_open(&session, &(struct session_options){.conninfo = t_conninfo()}, &error) ||
-        !data_make(session,
-                   &(struct data_options){.set = "orders-serial", .rows = rows, .seed = 7, .ledger = true, .name = "orders"},
-                   &error))
+        !data_make(
+            session,
+            &(struct data_options){
+                .set = "orders-serial", .rows = rows, .seed = 7, .ledger = true, .name = "orders"},
+            &error))
         t_fail("%s", error.message);
     session_close(session);
 }
@@ -177,20 +194,25 @@ static void expect_equal_to_ledger(void)
     TEXT_AUTO sample = {0};
     int64_t differences = -1;
 
-    if (!traffic_compare(t_conninfo(), "public.orders", "public.orders_ledger", traffic_orders_columns, NULL,
-                         &differences, &sample, &error))
+    if (!traffic_compare(t_conninfo(), "public.orders", "public.orders_ledger",
+                         traffic_orders_columns, NULL, &differences, &sample, &error))
         t_fail("%s", error.message);
     if (differences != 0)
-        t_fail("%lld rows differ from the ledger:\n%s", (long long)differences, text_string(&sample));
+        t_fail("%lld rows differ from the ledger:\n%s", (long long)differences,
+               text_string(&sample));
 }
 
 static void expect_nothing_left_but_history(void)
 {
-    t_expect("SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'pghaul'::regnamespace\n"
-             "   AND relkind IN ('r', 'v', 'm', 'S') AND relname NOT IN ('version', 'job', 'phase', 'span', 'event',\n"
+    t_expect("SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = "
+             "'pghaul'::regnamespace\n"
+             "   AND relkind IN ('r', 'v', 'm', 'S') AND relname NOT IN ('version', 'job', "
+             "'phase', 'span', 'event',\n"
              "       'sample', 'job_id_seq', 'event_id_seq')",
              NULL);
-    t_expect("SELECT string_agg(proname, ' ') FROM pg_proc WHERE pronamespace = 'pghaul'::regnamespace", NULL);
+    t_expect(
+        "SELECT string_agg(proname, ' ') FROM pg_proc WHERE pronamespace = 'pghaul'::regnamespace",
+        NULL);
     t_expect("SELECT string_agg(tgname, ' ') FROM pg_trigger WHERE tgname LIKE 'pghaul%'", NULL);
     t_expect("SELECT count(*) FROM pghaul.span", "0");
 }
@@ -223,22 +245,45 @@ static const char *schema_dump(void)
 
 static struct t_process *start_alter(void)
 {
-    return t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=256kB", "-s", "chunk.wal=64kB", "-s",
-                   "cutover.hold=30s", NULL);
+    return t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=256kB", "-s",
+                   "chunk.wal=64kB", "-s", "cutover.hold=30s", NULL);
 }
 
-/* ---------------------------------------------------------------------------------------------- death of the program */
+/* ----------------------------------------------------------------------------------------------
+ * death of the program */
 
 static void a_job_killed_at_every_point_of_its_way_to_ready_finishes(void)
 {
     static const char *const POINTS[] = {
-        "phase shadow running",        "facts shadow_oid%",    "phase shadow done",     "phase capture running",
-        "event capture forward: log%", "event lock SHARE ROW%", "phase capture done",   "phase load running",
-        "span load",                   "phase load done",      "phase purge running",   "span purge",
-        "phase purge done",            "phase index running",  "event ddl CREATE%INDEX%", "event ddl%CONSTRAINT%",
-        "facts backward%",             "phase index done",     "phase catch-up running", "span log_2",
-        "claim log_2%",        "phase catch-up done",         "phase settle running", "event ddl%autovacuum%", "phase settle done",
-        "phase verify running",        "span verify",          "facts verify",          "phase verify done",
+        "phase shadow running",
+        "facts shadow_oid%",
+        "phase shadow done",
+        "phase capture running",
+        "event capture forward: log%",
+        "event lock SHARE ROW%",
+        "phase capture done",
+        "phase load running",
+        "span load",
+        "phase load done",
+        "phase purge running",
+        "span purge",
+        "phase purge done",
+        "phase index running",
+        "event ddl CREATE%INDEX%",
+        "event ddl%CONSTRAINT%",
+        "facts backward%",
+        "phase index done",
+        "phase catch-up running",
+        "span log_2",
+        "claim log_2%",
+        "phase catch-up done",
+        "phase settle running",
+        "event ddl%autovacuum%",
+        "phase settle done",
+        "phase verify running",
+        "span verify",
+        "facts verify",
+        "phase verify done",
     };
     struct t_result result;
     struct traffic_report report = {0};
@@ -262,7 +307,9 @@ static void a_job_killed_at_every_point_of_its_way_to_ready_finishes(void)
     t_expect_status(&result, 0);
     t_expect_out(&result, "ready");
     expect_state("alter-orders-1", "ready");
-    t_expect("SELECT facts #>> '{verify,differences}' FROM pghaul.job WHERE name = 'alter-orders-1'", "0");
+    t_expect(
+        "SELECT facts #>> '{verify,differences}' FROM pghaul.job WHERE name = 'alter-orders-1'",
+        "0");
     t_run(&result, "cutover", "alter-orders-1", "--yes", NULL);
     t_expect_status(&result, 0);
     stop_load(&report);
@@ -304,17 +351,20 @@ static void ready(void)
 
 static void a_cutover_and_a_rollback_killed_anywhere_are_done_by_saying_them_again(void)
 {
-    static const char *const CUTOVER[] = {"claim log_2%", "event capture forward: dual-write%",
-                                          "facts new_definition%", "facts cutover", "event state cut_over%", NULL};
-    static const char *const ROLLBACK[] = {"claim back_2%", "event capture backward: dual-write%", "facts rollback",
-                                           "event state rolled_back%", NULL};
+    static const char *const CUTOVER[] = {
+        "claim log_2%",          "event capture forward: dual-write%",
+        "facts new_definition%", "facts cutover",
+        "event state cut_over%", NULL};
+    static const char *const ROLLBACK[] = {"claim back_2%", "event capture backward: dual-write%",
+                                           "facts rollback", "event state rolled_back%", NULL};
     struct traffic_report report = {0};
 
     ready();
     gate_on_log("log_2");
     gate_on_log("back_2");
     kill_verb_at("cutover", CUTOVER, "cut_over");
-    t_expect("SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'id'",
+    t_expect("SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 'orders'::regclass "
+             "AND attname = 'id'",
              "bigint");
     expect_equal_to_ledger();
     clock_sleep_ms(500);
@@ -322,7 +372,8 @@ static void a_cutover_and_a_rollback_killed_anywhere_are_done_by_saying_them_aga
     stop_load(&report);
     assert_int_equal(report.unexpected_errors, 0);
     traffic_report_deinit(&report);
-    t_expect("SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'id'",
+    t_expect("SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 'orders'::regclass "
+             "AND attname = 'id'",
              "integer");
     expect_equal_to_ledger();
     expect_nothing_left_but_history();
@@ -346,8 +397,8 @@ static void a_rollback_killed_between_swap_and_drop_leaves_nothing_when_said_aga
 
 static void a_finish_killed_anywhere_is_done_by_saying_it_again(void)
 {
-    static const char *const POINTS[] = {"event ddl DROP TRIGGER%", "event ddl DROP TABLE%", "event state finished%",
-                                         NULL};
+    static const char *const POINTS[] = {"event ddl DROP TRIGGER%", "event ddl DROP TABLE%",
+                                         "event state finished%", NULL};
     struct t_result result;
 
     ready();
@@ -361,15 +412,16 @@ static void a_finish_killed_anywhere_is_done_by_saying_it_again(void)
 
 static void an_abort_killed_anywhere_is_done_by_saying_it_again(void)
 {
-    static const char *const POINTS[] = {"event wanted abort", "event ddl DROP TRIGGER%", "event ddl DROP TABLE%",
-                                         "event state aborted%", NULL};
+    static const char *const POINTS[] = {"event wanted abort", "event ddl DROP TRIGGER%",
+                                         "event ddl DROP TABLE%", "event state aborted%", NULL};
     const char *before;
 
     make_orders(ROWS);
     before = schema_dump();
     t_sql("DROP TABLE orders, orders_ledger");
     ready();
-    t_sql("DROP TRIGGER at_gate ON pghaul.phase; DROP TRIGGER at_gate ON pghaul.span; DROP TRIGGER at_gate ON pghaul.job");
+    t_sql("DROP TRIGGER at_gate ON pghaul.phase; DROP TRIGGER at_gate ON pghaul.span; DROP TRIGGER "
+          "at_gate ON pghaul.job");
     kill_verb_at("abort", POINTS, "aborted");
     stop_load(NULL);
     t_sql("DROP TABLE first, gate, held; DROP FUNCTION at_gate CASCADE");
@@ -378,7 +430,8 @@ static void an_abort_killed_anywhere_is_done_by_saying_it_again(void)
     assert_string_equal(schema_dump(), before);
 }
 
-/* A builder that the server still runs for a dead program must not fail the one that comes after it. */
+/* A builder that the server still runs for a dead program must not fail the one that comes after
+ * it. */
 static void an_index_build_that_outlives_the_program_is_waited_for(void)
 {
     struct t_result result;
@@ -387,14 +440,16 @@ static void an_index_build_that_outlives_the_program_is_waited_for(void)
     t_sql("CREATE TABLE gate (point text); CREATE TABLE orders (id int PRIMARY KEY, a int);\n"
           "INSERT INTO orders SELECT n, n FROM generate_series(1, 400) AS n;\n"
           "CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$\n"
-          "BEGIN IF EXISTS (SELECT FROM public.gate) THEN PERFORM pg_sleep(0.01); END IF; RETURN $1; END $$;\n"
+          "BEGIN IF EXISTS (SELECT FROM public.gate) THEN PERFORM pg_sleep(0.01); END IF; RETURN "
+          "$1; END $$;\n"
           "CREATE INDEX slowly ON orders (slow(a)); ANALYZE orders");
     process = t_start("alter", "orders", NULL);
     t_wait_until("SELECT to_regclass('pghaul.phase') IS NOT NULL", "t", 20);
     t_sql("INSERT INTO gate VALUES ('slow')");
-    t_wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name LIKE 'pghaul%index%'\n"
-                 "   AND query LIKE 'CREATE%slow%' AND wait_event = 'PgSleep'",
-                 "t", 20);
+    t_wait_until(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name LIKE 'pghaul%index%'\n"
+        "   AND query LIKE 'CREATE%slow%' AND wait_event = 'PgSleep'",
+        "t", 20);
     t_kill(process, SIGKILL);
     t_wait(process, &result);
     t_run(&result, "resume", "alter-orders-1", NULL);
@@ -403,10 +458,12 @@ static void an_index_build_that_outlives_the_program_is_waited_for(void)
     t_sql("DELETE FROM gate");
     t_run(&result, "cutover", "alter-orders-1", "--yes", NULL);
     t_expect_status(&result, 0);
-    t_expect("SELECT count(*) FROM pg_index WHERE indrelid = 'orders'::regclass AND indisvalid", "2");
+    t_expect("SELECT count(*) FROM pg_index WHERE indrelid = 'orders'::regclass AND indisvalid",
+             "2");
 }
 
-/* ----------------------------------------------------------------------------------------------- leaving without it */
+/* -----------------------------------------------------------------------------------------------
+ * leaving without it */
 
 /* `abort --print-sql` through psql after a kill at `point`: as before. */
 static void leave_by_psql_after(const char *point)
@@ -425,7 +482,8 @@ static void leave_by_psql_after(const char *point)
     kill_at(start_alter(), point);
     t_run(&result, "abort", "alter-orders-1", "--print-sql", NULL);
     t_expect_status(&result, 0);
-    assert_string_equal(result.out, t_text("SELECT leave_sql FROM pghaul.job WHERE name = 'alter-orders-1'"));
+    assert_string_equal(result.out,
+                        t_text("SELECT leave_sql FROM pghaul.job WHERE name = 'alter-orders-1'"));
     file = mkstemp(path);
     assert_true(write(file, result.out, strlen(result.out)) == (ssize_t)strlen(result.out));
     close(file);
@@ -470,7 +528,8 @@ static void the_printed_sql_of_a_job_that_is_cut_over_changes_nothing(void)
     assert_string_equal(schema_dump(), before);
     t_run(&result, "abort", "alter-orders-1", "--print-sql", NULL);
     t_expect_status(&result, 3);
-    t_sql("INSERT INTO orders (customer_id, status, amount, created_at, updated_at) VALUES (1, 'new', 1, now(), now())");
+    t_sql("INSERT INTO orders (customer_id, status, amount, created_at, updated_at) VALUES (1, "
+          "'new', 1, now(), now())");
     t_run(&result, "rollback", "alter-orders-1", "--yes", NULL);
     t_expect_status(&result, 0);
     t_expect("SELECT count(*) FROM orders", "501");
@@ -478,8 +537,9 @@ static void the_printed_sql_of_a_job_that_is_cut_over_changes_nothing(void)
 
 static void abort_at_every_point_leaves_nothing_but_history(void)
 {
-    static const char *const POINTS[] = {"phase shadow done", "event capture forward: log%", "span load", "phase purge done",
-                                         "event ddl CREATE%INDEX%", "span verify"};
+    static const char *const POINTS[] = {
+        "phase shadow done", "event capture forward: log%", "span load",
+        "phase purge done",  "event ddl CREATE%INDEX%",     "span verify"};
     const char *before;
 
     make_orders(ROWS);
@@ -507,7 +567,8 @@ static void abort_at_every_point_leaves_nothing_but_history(void)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------- death of the server */
+/* ----------------------------------------------------------------------------------------------
+ * death of the server */
 
 static void crash(void)
 {
@@ -523,8 +584,16 @@ static void crash(void)
 static void a_crash_of_the_server_is_survived_by_the_running_program(void)
 {
     static const char *const POINTS[] = {
-        "facts shadow_oid%", "event lock SHARE ROW%", "span load", "phase load done", "event ddl CREATE%INDEX%",
-        "phase catch-up running", "phase settle done", "span verify", "event capture forward: dual-write%", "event state cut_over%",
+        "facts shadow_oid%",
+        "event lock SHARE ROW%",
+        "span load",
+        "phase load done",
+        "event ddl CREATE%INDEX%",
+        "phase catch-up running",
+        "phase settle done",
+        "span verify",
+        "event capture forward: dual-write%",
+        "event state cut_over%",
     };
     struct t_result result;
     struct t_process *process = NULL;
@@ -536,8 +605,9 @@ static void a_crash_of_the_server_is_survived_by_the_running_program(void)
         print_message("crash at %s\n", POINTS[i]);
         close_gate(POINTS[i]);
         if (process == NULL)
-            process = t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=256kB", "-s", "chunk.wal=64kB", "-s",
-                              "cutover.hold=30s", "--cutover", "now", "--yes", NULL);
+            process = t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=256kB", "-s",
+                              "chunk.wal=64kB", "-s", "cutover.hold=30s", "--cutover", "now",
+                              "--yes", NULL);
         else
             t_sqlf("DELETE FROM public.gate WHERE point <> '%s'", POINTS[i]);
         reach(process, POINTS[i]);
@@ -555,7 +625,8 @@ static void a_crash_of_the_server_is_survived_by_the_running_program(void)
     expect_nothing_left_but_history();
 }
 
-static void a_server_that_stays_away_longer_than_retry_limit_ends_the_program_and_the_job_is_resumable(void)
+static void
+a_server_that_stays_away_longer_than_retry_limit_ends_the_program_and_the_job_is_resumable(void)
 {
     struct t_result result;
     struct t_process *process;
@@ -581,7 +652,8 @@ static void a_server_that_stays_away_longer_than_retry_limit_ends_the_program_an
     expect_equal_to_ledger();
 }
 
-/* ------------------------------------------------------------------------------------------------ death of a session */
+/* ------------------------------------------------------------------------------------------------
+ * death of a session */
 
 static void killed_sessions_are_opened_again(void)
 {
@@ -592,18 +664,20 @@ static void killed_sessions_are_opened_again(void)
 
     make_orders(ROWS);
     start_load(100);
-    process = t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=128kB", "-s", "chunk.wal=64kB", "-s",
-                      "policy=fixed=30ms", "-s", "chunk.time=10ms", NULL);
+    process = t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=128kB", "-s",
+                      "chunk.wal=64kB", "-s", "policy=fixed=30ms", "-s", "chunk.time=10ms", NULL);
     while (t_running(process)) {
         clock_sleep_ms(20 + rand_r(&seed) % 300);
-        killed += (int)t_int("SELECT count(pg_terminate_backend(pid)) FROM (\n"
-                             "    SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pghaul%'\n"
-                             "       AND datname = current_database()\n"
-                             "       AND (application_name <> 'pghaul' OR to_regclass('pghaul.job') IS NOT NULL)\n"
-                             "       AND EXISTS (SELECT FROM pg_locks AS l WHERE locktype = 'advisory' AND objsubid = 2\n"
-                             "                      AND database = (SELECT oid FROM pg_database\n"
-                             "                                       WHERE datname = current_database()))\n"
-                             "     ORDER BY random() LIMIT 1) AS x");
+        killed += (int)t_int(
+            "SELECT count(pg_terminate_backend(pid)) FROM (\n"
+            "    SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pghaul%'\n"
+            "       AND datname = current_database()\n"
+            "       AND (application_name <> 'pghaul' OR to_regclass('pghaul.job') IS NOT NULL)\n"
+            "       AND EXISTS (SELECT FROM pg_locks AS l WHERE locktype = 'advisory' AND objsubid "
+            "= 2\n"
+            "                      AND database = (SELECT oid FROM pg_database\n"
+            "                                       WHERE datname = current_database()))\n"
+            "     ORDER BY random() LIMIT 1) AS x");
     }
     t_wait(process, &result);
     t_expect_status(&result, 0);
@@ -615,12 +689,13 @@ static void killed_sessions_are_opened_again(void)
     expect_equal_to_ledger();
 }
 
-/* Either it says so and it is swapped, or it is not and says so; a second word finishes it. Never half. */
+/* Either it says so and it is swapped, or it is not and says so; a second word finishes it. Never
+ * half. */
 static void a_cutover_whose_control_session_dies_at_a_random_moment_is_never_half(void)
 {
     unsigned seed = (unsigned)clock_us();
     struct traffic_report report = {0};
-    int swapped_at_once = 0, refused = 0;
+    int killed = 0, swapped_at_once = 0, refused = 0;
 
     print_message("seed %u\n", seed);
     make_orders(1500);
@@ -633,10 +708,13 @@ static void a_cutover_whose_control_session_dies_at_a_random_moment_is_never_hal
         t_run(&result, "alter", "orders", "-s", "settle=off", NULL);
         t_expect_status(&result, 0);
         process = t_start("cutover", job, "--yes", NULL);
-        t_wait_until("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2", "t", 10);
-        clock_sleep_ms(rand_r(&seed) % 250);
-        t_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity\n"
-              " WHERE application_name = 'pghaul' AND datname = current_database()");
+        t_wait_until(
+            "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2", "t",
+            10);
+        clock_sleep_ms(rand_r(&seed) % 45);
+        killed += (int)t_int("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity\n"
+                             " WHERE application_name = 'pghaul'\n"
+                             "   AND datname = current_database()");
         t_wait(process, &result);
         if (result.status == 0) {
             swapped_at_once++;
@@ -654,18 +732,22 @@ static void a_cutover_whose_control_session_dies_at_a_random_moment_is_never_hal
         expect_nothing_left_but_history();
         expect_equal_to_ledger();
     }
-    print_message("%d went through, %d had to be told again\n", swapped_at_once, refused);
+    print_message("%d were killed, %d went through, %d had to be told again\n", killed,
+                  swapped_at_once, refused);
+    assert_true(killed > 0);
     stop_load(&report);
     assert_int_equal(report.unexpected_errors, 0);
     traffic_report_deinit(&report);
     expect_equal_to_ledger();
 }
 
-/* -------------------------------------------------------------------------------------- death of the answer to COMMIT */
+/* -------------------------------------------------------------------------------------- death of
+ * the answer to COMMIT */
 
 /*
- * A relay between the program and the server. Armed, it waits for the next COMMIT of any connection; then it either passes
- * it on and swallows the answer, or does not even pass it on; and closes every connection. One thread.
+ * A relay between the program and the server. Armed, it waits for the next COMMIT of any
+ * connection; then it either passes it on and swallows the answer, or does not even pass it on; and
+ * closes every connection. One thread.
  */
 struct relay {
     pthread_t thread;
@@ -710,7 +792,8 @@ static bool is_commit(const char *bytes, ssize_t count)
     return count == 12 && bytes[0] == 'Q' && memcmp(bytes + 5, "COMMIT", 7) == 0;
 }
 
-static void fire(struct relay *relay, struct pair *pairs, int mode, int server, const char *bytes, ssize_t count)
+static void fire(struct relay *relay, struct pair *pairs, int mode, int server, const char *bytes,
+                 ssize_t count)
 {
     char ignored[256];
 
@@ -761,7 +844,8 @@ static void *relay_main(void *arg)
                 if (pairs[i].client < 0) {
                     pairs[i].client = accept(relay->listener, NULL, NULL);
                     pairs[i].server = socket(AF_UNIX, SOCK_STREAM, 0);
-                    if (connect(pairs[i].server, (struct sockaddr *)&relay->server, sizeof(relay->server)) != 0)
+                    if (connect(pairs[i].server, (struct sockaddr *)&relay->server,
+                                sizeof(relay->server)) != 0)
                         drop_pair(&pairs[i]);
                     break;
                 }
@@ -780,7 +864,8 @@ static void relay_start(struct relay *relay)
     *relay = (struct relay){.server = {.sun_family = AF_UNIX}};
     snprintf(relay->dir, sizeof(relay->dir), "/tmp/pghaul-relay-XXXXXX");
     assert_non_null(mkdtemp(relay->dir));
-    snprintf(relay->server.sun_path, sizeof(relay->server.sun_path), "%s/.s.PGSQL.5432", sandbox_dir(t_sandbox()));
+    snprintf(relay->server.sun_path, sizeof(relay->server.sun_path), "%s/.s.PGSQL.5432",
+             sandbox_dir(t_sandbox()));
     snprintf(here.sun_path, sizeof(here.sun_path), "%s/.s.PGSQL.5432", relay->dir);
     relay->listener = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(relay->listener, (struct sockaddr *)&here, sizeof(here)), 0);
@@ -803,10 +888,12 @@ static void relay_stop(struct relay *relay)
 /* The same database by way of the relay. */
 static const char *relay_conninfo(const struct relay *relay)
 {
-    return t_format("host=%s port=5432 user=postgres dbname=%s", relay->dir, t_text("SELECT current_database()"));
+    return t_format("host=%s port=5432 user=postgres dbname=%s", relay->dir,
+                    t_text("SELECT current_database()"));
 }
 
-/* `verb`, whose transaction that sets `state` loses its answer (1) or its COMMIT (2), is done all the same. */
+/* `verb`, whose transaction that sets `state` loses its answer (1) or its COMMIT (2), is done all
+ * the same. */
 static void lose(const char *verb, const char *state, int what)
 {
     struct relay relay;
@@ -816,7 +903,8 @@ static void lose(const char *verb, const char *state, int what)
     print_message("%s loses its %s\n", verb, what == 1 ? "answer" : "commit");
     relay_start(&relay);
     close_gate(t_format("event state %s%%", state));
-    process = t_start_at(T_HERE, false, verb, "alter-orders-1", "--yes", "-d", relay_conninfo(&relay), NULL);
+    process = t_start_at(T_HERE, false, verb, "alter-orders-1", "--yes", "-d",
+                         relay_conninfo(&relay), NULL);
     reach(process, state);
     atomic_store(&relay.armed, what);
     open_gates();
@@ -856,9 +944,9 @@ static int stop_left_load(void **state)
     return code;
 }
 
-#define test(function)                                                            \
-    {                                                                             \
-        .name = #function, .test_func = t_body, .setup_func = t_setup,            \
+#define test(function)                                                                \
+    {                                                                                 \
+        .name = #function, .test_func = t_body, .setup_func = t_setup,                \
         .teardown_func = stop_left_load, .initial_state = &(struct t_case){function}, \
     }
 
@@ -878,7 +966,8 @@ int main(void)
         test(a_cutover_whose_control_session_dies_at_a_random_moment_is_never_half),
         test(a_lost_answer_to_the_commit_of_a_swap_is_looked_up),
         test(a_crash_of_the_server_is_survived_by_the_running_program),
-        test(a_server_that_stays_away_longer_than_retry_limit_ends_the_program_and_the_job_is_resumable),
+        test(
+            a_server_that_stays_away_longer_than_retry_limit_ends_the_program_and_the_job_is_resumable),
     };
 
     return T_MAIN(tests);

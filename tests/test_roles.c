@@ -172,8 +172,8 @@ static void expect_private(void)
              " UPDATE, REFERENCES'))",
              "none");
     t_expect("SELECT coalesce(string_agg(oid::regclass::text, ', '), 'none') FROM pg_class WHERE"
-             " relnamespace = 'pghaul'::regnamespace AND relkind = 'S' AND"
-             " has_sequence_privilege('nosy', oid, 'USAGE, SELECT, UPDATE')",
+             " relnamespace = 'pghaul'::regnamespace AND CASE WHEN relkind = 'S' THEN"
+             " has_sequence_privilege('nosy', oid, 'USAGE, SELECT, UPDATE') END",
              "none");
     t_expect("SELECT coalesce(string_agg(oid::regprocedure::text, ', '), 'none') FROM pg_proc"
              " WHERE pronamespace = 'pghaul'::regnamespace AND has_function_privilege('nosy', oid,"
@@ -208,7 +208,7 @@ static void nobody_else_gets_at_what_is_ours_even_with_default_privileges(void)
           "CREATE TABLE secret (id serial PRIMARY KEY, v text);"
           "INSERT INTO secret (v) SELECT 'v' FROM generate_series(1, 100);"
           "SET ROLE nosy; CREATE TABLE nosy_own (id int, v text); RESET ROLE;"
-          "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC, nosy WITH GRANT OPTION");
+          "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC, nosy");
     t_sql("ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO nosy;"
           "ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO nosy;"
           "ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO nosy;"
@@ -287,7 +287,7 @@ static void the_grants_that_refusals_name_are_enough(void)
 
         before = definition();
         t_run_plain(&result, "alter", "shop.orders", "-d", t_conninfo_as("deploy"), "--do",
-                    "ALTER COLUMN id TYPE bigint", "--job", "job", NULL);
+                    "ALTER COLUMN t TYPE varchar(20)", "--job", "job", NULL);
         if (result.status == 0)
             break;
         t_expect_status(&result, 3);

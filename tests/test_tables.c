@@ -710,8 +710,9 @@ static void everything_that_hangs_on_a_table_travels(void)
           "INSERT INTO full_house SELECT i, 'a', 'b', i FROM generate_series(1, 200) AS i");
     rebuild_both_ways("full_house", "UPDATE full_house SET b = b || 'x' WHERE id % 7 = 0;"
                                     "DELETE FROM full_house WHERE id % 61 = 1");
-    t_sql("SET client_min_messages = error; DROP SCHEMA pghaul CASCADE; DROP TABLE full_house;"
-          "DROP TABLESPACE space1; DROP ROLE boss, clerk, guest, deputy");
+    t_sql("SET client_min_messages = error; DROP SCHEMA pghaul CASCADE; DROP TABLE full_house");
+    t_sql("DROP TABLESPACE space1");
+    t_sql("DROP ROLE boss, clerk, guest, deputy");
 }
 
 /* The owner is not the one who connects, and the one who does becomes the owner with --role. */
@@ -947,6 +948,36 @@ static void rows_that_cannot_go_back_block_the_rollback_and_are_counted(void)
     nothing_of_ours_is_left();
 }
 
+/* Indexes, constraints and sequences that the server names are named after the table. */
+static void what_the_server_names_is_named_after_the_table(void)
+{
+    struct t_result result;
+
+    t_sql("CREATE TABLE orders (id int PRIMARY KEY, v int, w int UNIQUE);"
+          "CREATE TABLE same (LIKE orders INCLUDING ALL);"
+          "INSERT INTO orders SELECT i, i, i FROM generate_series(1, 50) AS i;"
+          "INSERT INTO same TABLE orders");
+    t_run(&result, "alter", "orders", "--do", "ADD UNIQUE (v)", "--do",
+          "ADD CHECK (orders.v > 0), ADD CHECK (w > 0) NOT VALID", "--do",
+          "ADD COLUMN s serial, ADD EXCLUDE USING btree (w WITH =)", "--job", "job", "--cutover",
+          "now", "--yes", NULL);
+    t_expect_status(&result, 0);
+    must("finish", "job");
+    t_sql("ALTER TABLE same ADD UNIQUE (v);"
+          "ALTER TABLE same ADD CHECK (same.v > 0), ADD CHECK (w > 0) NOT VALID;"
+          "ALTER TABLE same ADD COLUMN s serial, ADD EXCLUDE USING btree (w WITH =)");
+#define NAMES_OF(table)                                                                          \
+    "SELECT string_agg(replace(name, '" table "', 't'), ',' ORDER BY"                            \
+    " replace(name, '" table "', 't') COLLATE \"C\") FROM (SELECT relname::text FROM pg_class"    \
+    " JOIN pg_index ON indexrelid = pg_class.oid WHERE indrelid = '" table "'::regclass"          \
+    " UNION ALL SELECT conname::text FROM pg_constraint WHERE conrelid = '" table "'::regclass"   \
+    " UNION ALL SELECT pg_get_serial_sequence('" table "', 's')) AS n(name)"
+    assert_string_equal(t_text(NAMES_OF("orders")), t_text(NAMES_OF("same")));
+    t_sql("INSERT INTO orders (id, v, w) VALUES (100, 100, 100)");
+    t_expect("SELECT max(s) FROM orders", "51");
+    nothing_of_ours_is_left();
+}
+
 /* ------------------------------------------------------------------------------------ order, place
  */
 
@@ -1080,6 +1111,7 @@ int main(void)
         t_test(a_volatile_default_is_stable_over_replay),
         t_test(map_using_and_reverse_map),
         t_test(rows_that_cannot_go_back_block_the_rollback_and_are_counted),
+        t_test(what_the_server_names_is_named_after_the_table),
         t_test(order_by_clusters_and_key_order_works),
         t_test(in_place_when_no_copy_is_needed_and_refused_otherwise),
         t_test(in_place_is_refused_when_it_would_read_the_table_under_its_lock),

@@ -12,6 +12,7 @@
 #include "copy/replay.h"
 #include "copy/shadow.h"
 #include "copy/verify.h"
+#include "engine/pg/sqlstate.h"
 
 /* -----------------------------------------------------------------------------------------------------------
  * phases */
@@ -26,6 +27,25 @@ static bool catch_up_forward(struct run *run, struct error *error)
             capture_set_mode(run, flow, CAPTURE_DUAL, error));
 }
 
+/*
+ * Rows in conflict with a new unique index or exclusion constraint: whoever mends them in the table
+ * resumes, and the copy still has the old ones, which only replay would mend, after the indexes. So
+ * the job goes back to the purge, which takes every row that is in the log by then out of the copy.
+ */
+static bool build_forward(struct run *run, struct error *error)
+{
+    struct error ignored;
+
+    if (index_forward(run, error))
+        return true;
+    if (strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0 ||
+        strcmp(error->sqlstate, SQLSTATE_EXCLUSION_VIOLATION) == 0) {
+        session_rollback(run->session);
+        (void)!phases_reset(run, "purge", &ignored);
+    }
+    return false;
+}
+
 static const struct phase PHASES[] = {
     {"shadow", "create the new table beside the old one, with the actions applied",
      "none (ACCESS SHARE, moments)", false, NULL, shadow_forward},
@@ -35,7 +55,7 @@ static const struct phase PHASES[] = {
      load_forward},
     {"purge", "delete rows that changed meanwhile from the copy", "none", true, purge_plan,
      purge_forward},
-    {"index", "build indexes and constraints, analyze", "none", false, NULL, index_forward},
+    {"index", "build indexes and constraints, analyze", "none", false, NULL, build_forward},
     {"catch-up", "replay the change log until it stays small", "none", false, NULL,
      catch_up_forward},
     {"settle", "vacuum and freeze the new table", "none", false, NULL, settle_forward},

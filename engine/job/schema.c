@@ -105,8 +105,7 @@ static bool read_version(struct session *session, int64_t *version, struct error
     ROWS_AUTO rows = {0};
 
     *version = 0;
-    if (!session_query(session, &rows, LOOK,
-                       NO_PARAMS, error))
+    if (!session_query(session, &rows, LOOK, NO_PARAMS, error))
         return false;
     if (!rows_bool(&rows, 0, 0))
         return true;

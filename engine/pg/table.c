@@ -273,6 +273,20 @@ static void hint_similar(struct session *session, const char *typed, struct erro
         error_hint(error, "there is %s", rows_text(&rows, 0, 0));
 }
 
+/* Without USAGE on its schema a table cannot even be looked up. */
+static void hint_grant(struct session *session, const char *typed, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+    struct error ignored;
+
+    if (session_query(session, &rows,
+                      "SELECT format('GRANT USAGE ON SCHEMA %I TO %I', n.name[1], current_user)\n"
+                      "  FROM parse_ident($1) AS n(name) WHERE cardinality(n.name) > 1",
+                      PARAMS(typed), &ignored) &&
+        rows_count(&rows) == 1)
+        error_hint(error, "%s", rows_text(&rows, 0, 0));
+}
+
 /* Runs FIND_SQL under the user's search_path and puts the session's own back, whatever happens. */
 static bool resolve(struct session *session, const char *typed, const char *search_path,
                     uint32_t *oid, struct error *error)
@@ -305,7 +319,10 @@ bool table_find(struct session *session, const char *typed, const char *search_p
             return false;
         error_set(error, ERROR_REFUSED, "could not find table %s: %s", typed, server.message);
         memcpy(error->sqlstate, server.sqlstate, sizeof(error->sqlstate));
-        return error_hint(error, "%s", server.hint);
+        error_hint(error, "%s", server.hint);
+        if (strcmp(server.sqlstate, "42501") == 0)
+            hint_grant(session, typed, error);
+        return false;
     }
     if (*oid != 0)
         return true;
