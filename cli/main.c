@@ -38,6 +38,18 @@ static bool run_command(struct cli *cli, struct error *error)
     return output_flush(error);
 }
 
+/* A hint of the server knows nothing of jobs; one of ours that names a command says enough. */
+static void add_way_on(struct error *error, const char *job)
+{
+    char said[sizeof(error->hint)];
+
+    if (job == NULL || error->code != ERROR_SQL || strstr(error->hint, "pghaul ") != NULL)
+        return;
+    memcpy(said, error->hint, sizeof(said));
+    error_hint(error, "%s\nthe job is intact: pghaul resume %s goes on, pghaul abort %s undoes", said,
+               job, job);
+}
+
 /* What a signal cancelled looks like any failure of a statement: it is an interruption all the
  * same. */
 static void finish_error(struct cli *cli, struct error *error)
@@ -50,6 +62,7 @@ static void finish_error(struct cli *cli, struct error *error)
         error_set(error, ERROR_INTERRUPTED, "interrupted");
     if (error->code != ERROR_INTERRUPTED) {
         explain(error, name);
+        add_way_on(error, name);
         return;
     }
     if (name == NULL)

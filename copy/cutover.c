@@ -13,7 +13,11 @@
 #include "engine/pg/retry.h"
 #include "engine/pg/sqlstate.h"
 
-enum { DRAIN_PASSES = 10 };
+enum {
+    DRAIN_PASSES = 10,
+    RUNGS_MS_MAX = 200, /* longer: somebody had to be sent away */
+    RUNGS_ROUNDS_MAX = 3,
+};
 
 /* One swap: who leaves the user's schema, who arrives, and what it took. */
 struct swap {
@@ -235,8 +239,48 @@ static int64_t left_ms(const struct swap *swap, int64_t start_us)
     return left > 1 ? left : 1;
 }
 
+/*
+ * The ladder's first rung for all tables that the swap will lock: an autovacuum of the new table or
+ * of the log stands in its way as one of the source does, and would outlast any number of short
+ * tries. Those of our own tables are kept until the strong locks, so that no vacuum comes back: the
+ * application wants no lock that conflicts. That of `from` is given back at once: with it in hand,
+ * an ANALYZE of a transaction that has written could be the victim of a deadlock with us (F41).
+ */
+static bool take_rungs(struct swap *swap, struct error *error)
+{
+    return session_begin(swap->run->session, error) &&
+           flow_run(swap->flow, swap->run->session,
+                    "SELECT set_config('lock_timeout', (setting::bigint + 4000)::text, true)\n"
+                    "  FROM pg_settings WHERE name = 'deadlock_timeout';\n"
+                    "LOCK TABLE {mark}, {stuck}, {log_a}, {log_b}, {to}\n"
+                    "    IN SHARE UPDATE EXCLUSIVE MODE;\n"
+                    "SAVEPOINT rung;\n"
+                    "LOCK TABLE {from} IN SHARE UPDATE EXCLUSIVE MODE;\n"
+                    "ROLLBACK TO SAVEPOINT rung; RELEASE SAVEPOINT rung",
+                    error);
+}
+
+/*
+ * The rungs, on a log that is as short as it gets: where they had to wait (a second at least, until
+ * the vacuum noticed), the log has grown, so once more after a drain.
+ */
+static bool climb(struct swap *swap, struct error *error)
+{
+    for (int round = 1;; round++) {
+        int64_t start_ms = clock_ms();
+
+        if (!take_rungs(swap, error))
+            return false;
+        if (clock_ms() - start_ms < RUNGS_MS_MAX || round == RUNGS_ROUNDS_MAX)
+            return true;
+        session_rollback(swap->run->session);
+        if (!drain(swap, error))
+            return false;
+    }
+}
+
 /* One deadline for all locks together. `from` is the one that others want; whoever has it is alone
- * with the rest. */
+ * with the rest. In the transaction that has the rungs. */
 static bool take_locks(struct swap *swap, struct error *error)
 {
     int64_t start_us = clock_us();
@@ -247,8 +291,6 @@ static bool take_locks(struct swap *swap, struct error *error)
         "LOCK TABLE {log_a}, {log_b}, {mark}, {stuck} IN EXCLUSIVE MODE",
     };
 
-    if (!session_begin(swap->run->session, error))
-        return false;
     for (size_t i = 0; i < sizeof(LOCKS) / sizeof(LOCKS[0]); i++) {
         text_clear(&sql);
         text_appendf(&sql, "SET LOCAL lock_timeout = %" PRId64 "; %s", left_ms(swap, start_us),
@@ -392,9 +434,10 @@ static bool record(struct swap *swap, struct error *error)
 
 static bool attempt(struct swap *swap, struct error *error)
 {
-    return take_locks(swap, error) && look_again(swap, error) && replay_rest(swap, error) &&
-           session_run_text(swap->run->session, &swap->sql, error) && arm_way_back(swap, error) &&
-           record(swap, error) && session_commit(swap->run->session, error);
+    return climb(swap, error) && take_locks(swap, error) && look_again(swap, error) &&
+           replay_rest(swap, error) && session_run_text(swap->run->session, &swap->sql, error) &&
+           arm_way_back(swap, error) && record(swap, error) &&
+           session_commit(swap->run->session, error);
 }
 
 /* ----------------------------------------------------------------------------------------------------------
@@ -432,27 +475,6 @@ static bool worth_another_try(const struct error *error)
 {
     return error->code == ERROR_LOCK || error->retryable ||
            strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0; /* cutover.hold */
-}
-
-/*
- * The ladder's first rung for each table that the swap will lock: an autovacuum of the new table, or
- * of the log, stands in its way as one of the source does, and would outlast any number of short
- * tries. One at a time, in a transaction each: whoever waits for the last one (a TRUNCATE of the
- * application, and all who queue behind it) does not wait for the others. What does not yield (a
- * vacuum against wraparound) is for the tries themselves to find, and to name.
- */
-static bool first_rungs(struct swap *swap, struct error *error)
-{
-    static const char *const TABLES[] = {"{mark}", "{stuck}", "{log_a}", "{log_b}", "{to}", "{from}"};
-
-    for (size_t i = 0; i < sizeof(TABLES) / sizeof(TABLES[0]); i++) {
-        TEXT_AUTO table = {0};
-
-        flow_expand(swap->flow, &table, TABLES[i]);
-        if (!lock_first_rung(swap->run, text_string(&table), error) && error->code != ERROR_LOCK)
-            return false;
-    }
-    return true;
 }
 
 static bool wait_for_blocker(struct swap *swap, bool *blocked, struct error *error)
@@ -493,10 +515,6 @@ static bool try_until_done(struct swap *swap, struct error *error)
         if (!wait_for_blocker(swap, &blocked, error))
             return false;
         if (!blocked) {
-            /* The rungs may have waited a second and more: drained after them, so that few keys
-             * are left for under the lock. */
-            if (!first_rungs(swap, error) || !drain(swap, error))
-                return false;
             if (attempt(swap, error))
                 return true;
             last = *error;
@@ -509,7 +527,8 @@ static bool try_until_done(struct swap *swap, struct error *error)
         }
         if (swap->attempts >= swap->run->job.settings.lock_tries)
             return give_up(swap, &last, error);
-        if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error))
+        if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error) ||
+            !drain(swap, error))
             return false;
     }
 }

@@ -169,7 +169,8 @@ static void meddler_end(void)
     open_run.meddler_sql = NULL;
 }
 
-/* --------------------------------------------------------------------------- tables and the load */
+/* --------------------------------------------------------------------------- tables and the load
+ */
 
 void hostile_make(const struct hostile_shape *shape, int64_t rows, uint64_t seed)
 {
@@ -183,10 +184,10 @@ void hostile_make(const struct hostile_shape *shape, int64_t rows, uint64_t seed
     fseek(log, 0, SEEK_END);
     open_run.log_position = ftell(log);
     fclose(log);
-    if (!session_open(&session,
-                      &(struct session_options){.conninfo = t_conninfo(),
-                                                .application_name = "hostile"},
-                      &error) ||
+    if (!session_open(
+            &session,
+            &(struct session_options){.conninfo = t_conninfo(), .application_name = "hostile"},
+            &error) ||
         !data_make(session, &(struct data_options){.set = "acct", .rows = rows, .seed = seed},
                    &error))
         t_fail("%s", error.message);
@@ -291,7 +292,8 @@ int64_t hostile_wrong(const char **sample)
     return differences;
 }
 
-/* ------------------------------------------------------------------------------ the server's log */
+/* ------------------------------------------------------------------------------ the server's log
+ */
 
 /* Processes that were ours: their numbers, from "connection authorized: .. application_name=". */
 struct strangers {
@@ -424,9 +426,8 @@ static void expect_clean_log(bool with_pghaul)
     print_message("    server: %" PRId64 " errors, %" PRId64 " deadlocks, %" PRId64
                   " of 40001 met in a trigger, %" PRId64 " autovacuums gave way, %d of our "
                   "sessions\n",
-                  findings.errors_seen, findings.deadlocks_seen,
-                  findings.serialization_in_triggers, findings.autovacuums_cancelled,
-                  findings.ours.count);
+                  findings.errors_seen, findings.deadlocks_seen, findings.serialization_in_triggers,
+                  findings.autovacuums_cancelled, findings.ours.count);
     /* The log is what this test thinks it is. */
     assert_true((findings.ours.count > 0) == with_pghaul);
     if (findings.deadlocks.used > 0)
@@ -435,14 +436,15 @@ static void expect_clean_log(bool with_pghaul)
         t_fail("errors came out of pghaul's triggers:\n%s", text_string(&findings.errors));
 }
 
-/* ------------------------------------------------------------------------------- end of the load */
+/* ------------------------------------------------------------------------------- end of the load
+ */
 
 static void print_report(const struct traffic_report *report)
 {
     print_message("    load: %.1f s, %" PRId64 " transactions, %" PRId64 " rolled back; held up by "
                   "us at %" PRId64 " looks, %.1f ms at most",
-                  report->seconds, report->transactions, report->rolled_back,
-                  report->held_up_count, report->held_up_ms_max);
+                  report->seconds, report->transactions, report->rolled_back, report->held_up_count,
+                  report->held_up_ms_max);
     for (int i = 0; i < report->error_count; i++)
         print_message("; %s: %" PRId64, report->errors[i].sqlstate, report->errors[i].count);
     print_message("\n    slowest statement by phase:");
@@ -506,7 +508,8 @@ void hostile_abandon(struct traffic *traffic)
     meddler_end();
 }
 
-/* ----------------------------------------------------------------------------------------- a run */
+/* ----------------------------------------------------------------------------------------- a run
+ */
 
 static void expect_equal(const struct hostile_options *options, bool swapped, const char *when)
 {
@@ -529,7 +532,7 @@ static void expect_ledger(const char *when)
 /* `alter` to ready, in a clock's sight of the invariant. */
 static void run_alter(const struct hostile_options *options)
 {
-    const char *a[2 * HOSTILE_ARGUMENTS_MAX + 1] = {NULL};
+    const char *a[18] = {NULL};
     struct t_process *alter;
     struct t_result result;
     int count = 0;
@@ -539,8 +542,9 @@ static void run_alter(const struct hostile_options *options)
         a[count++] = options->shape->arguments[i];
     for (int i = 0; i < HOSTILE_ARGUMENTS_MAX && options->settings[i] != NULL; i++)
         a[count++] = options->settings[i];
+    assert_in_range(count, 0, 17);
     alter = t_start("alter", "acct", "--job", "j", a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7],
-                    a[8], a[9], a[10], a[11], NULL);
+                    a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17], NULL);
     while (t_running(alter)) {
         const char *sample;
         int64_t lost = hostile_lost(options->shape, false, &sample);
@@ -554,10 +558,11 @@ static void run_alter(const struct hostile_options *options)
     t_wait(alter, &result);
     t_expect_status(&result, 0);
     t_expect("SELECT state FROM pghaul.job WHERE name = 'j'", "ready");
-    print_message("    ready after %.1f s, %d looks; %s\n", (double)result.took_ms / 1000, looks,
-                  t_text("SELECT string_agg(format('%s %s', name, round(seconds::numeric, 1)), ' '\n"
-                         "                  ORDER BY started_at) FROM pghaul.phase\n"
-                         " WHERE seconds IS NOT NULL"));
+    print_message(
+        "    ready after %.1f s, %d looks; %s\n", (double)result.took_ms / 1000, looks,
+        t_text("SELECT string_agg(format('%s %s', name, round(seconds::numeric, 1)), ' '\n"
+               "                  ORDER BY started_at) FROM pghaul.phase\n"
+               " WHERE seconds IS NOT NULL"));
 }
 
 static void run_swap(const char *verb, const char *fact)
@@ -567,8 +572,8 @@ static void run_swap(const char *verb, const char *fact)
     t_run(&result, verb, "j", "--yes", NULL);
     t_expect_status(&result, 0);
     print_message("    %s took %.1f s: %s\n", verb, (double)result.took_ms / 1000,
-                  fact == NULL ? "" :
-                  t_text(t_format("SELECT facts ->> '%s' FROM pghaul.job", fact)));
+                  fact == NULL ? ""
+                               : t_text(t_format("SELECT facts ->> '%s' FROM pghaul.job", fact)));
 }
 
 void hostile_job(const struct hostile_options *options)
@@ -609,8 +614,9 @@ void hostile_job(const struct hostile_options *options)
     hostile_stop(traffic, options);
     expect_ledger("when all is quiet");
     /* Nothing of ours stays in the way of the table. */
-    t_expect("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'acct'::regclass AND NOT tgisinternal",
-             "0");
+    t_expect(
+        "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'acct'::regclass AND NOT tgisinternal",
+        "0");
     t_expect("SELECT count(*) FROM pg_class WHERE relnamespace = 'pghaul'::regnamespace\n"
              "   AND relname ~ '^(acct|log|back)_'",
              "0");

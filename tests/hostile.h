@@ -1,6 +1,6 @@
 /*
- * One run of a job under the hostile load, and everything that must hold while it goes on. Shared by
- * test_hostile.c (short, chosen cases) and soak_hostile.c (long, drawn by seed).
+ * One run of a job under the hostile load, and everything that must hold while it goes on. Shared
+ * by test_hostile.c (short, chosen cases) and soak_hostile.c (long, drawn by seed).
  *
  * A run is: tables, an autovacuum at work on acct, the load (bench/traffic.h), `alter` to ready,
  * `cutover`, some time, `rollback` or `finish`, some time, the end of the load. hostile_job() ends

@@ -141,6 +141,7 @@ static const char *statement(struct t_here here, const char *sql)
     } STEPS[] = {
         {"@collect", REPLAY_COLLECT}, {"@hold", REPLAY_HOLD},     {"@skip", REPLAY_SKIP},
         {"@delete", REPLAY_DELETE},   {"@insert", REPLAY_INSERT}, {"@recheck", REPLAY_RECHECK},
+        {"@return", REPLAY_RETURN},
     };
 
     if (sql[0] != '@')

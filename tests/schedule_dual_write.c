@@ -90,7 +90,7 @@ static void the_application_does_not_wait_for_replay(void)
              "replay: @claim", "replay: @delete", "replay: @insert",
              "a: UPDATE item SET v = 9 WHERE id = 1");
     assert_true(iso_took_ms("a") < WAIT_MS_MAX);
-    iso_play("replay: @recheck", "replay: COMMIT");
+    iso_play("replay: @recheck", "replay: @return", "replay: COMMIT");
     assert_true(iso_logged("1"));
     iso_expect_equal();
 }
@@ -100,7 +100,7 @@ static void a_short_statement_timeout_of_the_application_is_not_used_up(void)
 {
     set_up(10);
     iso_play("holder: BEGIN", "holder: SELECT FROM pghaul.item_1 WHERE id = 1 FOR UPDATE",
-             "a: SET statement_timeout = '100ms'", "a: UPDATE item SET v = 1 WHERE id = 1",
+             "a: SET statement_timeout = '60ms'", "a: UPDATE item SET v = 1 WHERE id = 1",
              "holder: ROLLBACK");
     assert_true(iso_logged("1"));
     iso_expect_equal();

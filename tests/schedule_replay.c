@@ -28,7 +28,7 @@ static void a_row_deleted_while_replay_inserts_it_does_not_come_back(void)
 {
     set_up_absent_row();
     upsert_before_and_delete_after_the_read();
-    iso_play("replay: @recheck", "replay: COMMIT");
+    iso_play("replay: @recheck", "replay: @return", "replay: COMMIT");
     iso_expect_equal();
     assert_true(iso_logged("1"));
 }
@@ -50,7 +50,8 @@ static void one_transaction_that_upserts_and_deletes_leaves_no_row_behind(void)
     iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1",
              "a: DELETE FROM item WHERE id = 1", "replay: @patient", "replay: @collect",
              "replay: @hold", "replay: @skip", "replay: @claim", "replay: @delete",
-             "replay> @insert", "a: COMMIT", "replay<", "replay: @recheck", "replay: COMMIT");
+             "replay> @insert", "a: COMMIT", "replay<", "replay: @recheck", "replay: @return",
+             "replay: COMMIT");
     iso_expect_equal();
     assert_true(iso_logged("1"));
 }
@@ -62,7 +63,7 @@ static void an_upsert_that_replay_waits_for_is_not_overwritten(void)
     iso_play("a: BEGIN", "a: UPDATE item SET v = 22 WHERE id = 1", "replay: @patient",
              "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
              "replay: @delete", "replay> @insert", "a: COMMIT", "replay<", "replay: @recheck",
-             "replay: COMMIT");
+             "replay: @return", "replay: COMMIT");
     iso_expect_equal();
     assert_int_equal(t_int("SELECT v FROM pghaul.item_1 WHERE id = 1"), 22);
 }
@@ -76,7 +77,8 @@ static void one_open_transaction_does_not_starve_the_other_keys(void)
     t_sql("INSERT INTO pghaul.log_1_a SELECT g FROM generate_series(1, 40) AS g");
     iso_play("a: BEGIN", "a: UPDATE item SET v = 1 WHERE id = 17", "replay: @begin",
              "replay: @collect", "replay: @hold", "replay: @skip", "replay: @claim",
-             "replay: @delete", "replay: @insert", "replay: @recheck", "replay: COMMIT");
+             "replay: @delete", "replay: @insert", "replay: @recheck", "replay: @return",
+             "replay: COMMIT");
     iso_expect_equal();
     assert_int_equal(iso_log_rows(), 1);
     assert_true(iso_logged("17"));
@@ -125,8 +127,8 @@ static void the_application_is_never_the_deadlock_victim_of_replay(void)
         t_sqlf("SELECT pg_sleep(%g)", WAITS[i]);
         iso_play("replay: @hold", "replay: @skip", "replay: @claim", "replay: @delete",
                  "app1>> UPDATE item SET v = v + 2 WHERE id = 1", "replay: @insert",
-                 "replay: @recheck", "replay: COMMIT", "app1<", "app1: COMMIT", "app2<",
-                 "app2: COMMIT");
+                 "replay: @recheck", "replay: @return", "replay: COMMIT", "app1<", "app1: COMMIT",
+                 "app2<", "app2: COMMIT");
         iso_expect_equal();
     }
 }
@@ -143,6 +145,27 @@ static void replay_waits_for_nobody(void)
     iso_play("replay: ROLLBACK", "a: COMMIT");
     iso_expect_equal();
     assert_true(iso_logged("1"));
+}
+
+/* F43: its partner is held by somebody, so there is no room for it yet; nothing is swallowed. */
+static void a_row_that_finds_its_place_taken_returns_to_the_log(void)
+{
+    iso_table(10);
+    iso_ready("settle=off");
+    t_sql("BEGIN; UPDATE item SET u = NULL WHERE id = 1; UPDATE item SET u = 1 WHERE id = 2;"
+          "UPDATE item SET u = 2 WHERE id = 1; COMMIT");
+    iso_play("holder: BEGIN", "holder: SELECT FROM pghaul.item_1 WHERE id = 2 FOR UPDATE",
+             "replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip",
+             "replay: @claim", "replay: @delete", "replay: @insert", "replay: @recheck",
+             "replay: @return", "replay: COMMIT");
+    iso_expect_equal();
+    assert_true(iso_logged("1") && iso_logged("2"));
+    assert_int_equal(t_int("SELECT count(*) FROM pghaul.item_1 WHERE id = 1"), 0);
+    iso_play("holder: ROLLBACK", "replay: @begin", "replay: @collect", "replay: @hold",
+             "replay: @skip", "replay: @claim", "replay: @delete", "replay: @insert",
+             "replay: @recheck", "replay: @return", "replay: COMMIT");
+    iso_expect_equal();
+    assert_int_equal(iso_log_rows(), 0);
 }
 
 /* F04: 1.0 and 1.00 are the same key, so they are claimed by the same replay and only by it. */
@@ -165,7 +188,7 @@ static void equal_keys_with_different_text_meet_in_one_bucket(void)
     assert_int_equal(found, 1);
     iso_play("replay: @begin", "replay: @collect", "replay: @hold", "replay: @skip",
              "replay: @claim", "replay: @delete", "replay: @insert", "replay: @recheck",
-             "replay: COMMIT");
+             "replay: @return", "replay: COMMIT");
     assert_int_equal(iso_log_rows(), 0);
     iso_expect_equal();
 }
@@ -224,6 +247,7 @@ int main(void)
         t_test(the_program_drains_the_log_beside_an_open_transaction),
         t_test(the_application_is_never_the_deadlock_victim_of_replay),
         t_test(replay_waits_for_nobody),
+        t_test(a_row_that_finds_its_place_taken_returns_to_the_log),
         t_test(equal_keys_with_different_text_meet_in_one_bucket),
         t_test(exchanged_unique_values_beside_a_refused_row_are_not_stuck),
         t_test(a_chain_of_exchanged_values_goes_forward_and_back),

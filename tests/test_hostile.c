@@ -1,7 +1,7 @@
 /*
  * The program under the hostile load: nothing is lost, nothing fails that would not fail anyway,
- * nobody waits long. What every run checks is said in hostile.h; here are the cases, the control run
- * without pghaul, and proofs that these checks can fail.
+ * nobody waits long. What every run checks is said in hostile.h; here are the cases, the control
+ * run without pghaul, and proofs that these checks can fail.
  *
  * How long the load goes on besides the work itself: PGHAUL_HOSTILE_MS (default 3000) for each of
  * three stages of the main case, a third of that for the others.
@@ -96,12 +96,13 @@ static void one_damaged_row_of_the_new_table_is_found(void)
     assert_int_equal(hostile_lost(options.shape, false, NULL), 1);
 }
 
-/* ------------------------------------------------------------------------------------ autovacuum */
+/* ------------------------------------------------------------------------------------ autovacuum
+ */
 
 /* As slow as it can be made: it would go on for hours. */
-#define SLOWLY                                                                              \
-    "(autovacuum_enabled = on, autovacuum_vacuum_threshold = 1,"                            \
-    " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, "              \
+#define SLOWLY                                                                  \
+    "(autovacuum_enabled = on, autovacuum_vacuum_threshold = 1,"                \
+    " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, " \
     "autovacuum_vacuum_cost_limit = 1)"
 
 /* `change` makes dead rows in the table, and changes nothing that lasts. */
@@ -121,10 +122,11 @@ static void swap_beside_a_vacuum_of(const char *table, const char *change)
     if (!source)
         t_sql(t_format("ALTER TABLE %s SET " SLOWLY, table));
     t_sql(change);
-    t_wait_until(t_format("SELECT count(*) > 0 FROM pg_stat_activity\n"
-                          " WHERE backend_type = 'autovacuum worker' AND query LIKE '%%VACUUM%%%s%%'",
-                          table),
-                 "t", 60);
+    t_wait_until(
+        t_format("SELECT count(*) > 0 FROM pg_stat_activity\n"
+                 " WHERE backend_type = 'autovacuum worker' AND query LIKE '%%VACUUM%%%s%%'",
+                 table),
+        "t", 60);
     t_run(&result, "set", "j", "lock.tries=5", NULL);
     t_expect_status(&result, 0);
     t_run(&result, "cutover", "j", "--yes", NULL);

@@ -154,7 +154,7 @@ static bool upgrade(struct session *session, struct error *error)
             !schema_strip_privileges(session, "SCHEMA", "pghaul", error) ||
             !session_query(session, &tables,
                            "SELECT 'pghaul.' || quote_ident(relname) FROM pg_class "
-                           "WHERE relnamespace = 'pghaul'::regnamespace AND relkind = 'r'",
+                           "WHERE relnamespace = 'pghaul'::regnamespace AND relkind IN ('r', 'S')",
                            NO_PARAMS, error))
             return false;
         for (int i = 0; i < rows_count(&tables); i++)
