@@ -188,7 +188,8 @@ static void find_next(const struct cli *cli, struct job_view *view)
     } else if (strcmp(view->job->wanted, "abort") == 0) {
         add_next(view, "abort", LEAVE);
     } else if (state_is(view, "cut_over")) {
-        add_next(view, "rollback", "swap back; nothing written since is lost");
+        if (!json_is_true(json_object_get(view->facts, "no_way_back")))
+            add_next(view, "rollback", "swap back; nothing written since is lost");
         add_next(view, "finish", "drop the old table");
     } else if (state_is(view, "ready")) {
         add_next(view, "cutover", "swap; writers wait about 20 ms");

@@ -136,7 +136,8 @@ static void print_swapped(struct cli *cli, const struct job_view *view)
     text_append(&text, "swapped: ");
     job_text_swap(view, "cutover", &text);
     text_append(&text, "\n");
-    if (strcmp(view->state, "cut_over") == 0) {
+    if (strcmp(view->state, "cut_over") == 0 &&
+        !json_is_true(json_object_get(view->facts, "no_way_back"))) {
         text_appendf(&text,
                      "the old table is fed until you say:  pghaul rollback %s  |  pghaul finish %s",
                      name, name);

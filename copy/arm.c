@@ -68,15 +68,16 @@ static bool arm_under_lock(struct run *run, struct error *error)
 static bool arm_once(struct run *run, struct lock_report *lock, struct error *error)
 {
     TEXT_AUTO table = {0};
+    int64_t locked_us;
 
     text_appendf(&table, "ONLY %s", copy_of(run)->forward.from_qualified);
     if (!lock_tables(run, text_string(&table), "SHARE ROW EXCLUSIVE", lock, error))
         return false;
+    locked_us = clock_us();
     if (arm_under_lock(run, error) &&
-        job_event(run->session, run->job.id, "lock", error,
-                  "SHARE ROW EXCLUSIVE on %s after %lld ms, %d tries",
-                  copy_of(run)->forward.from_qualified, (long long)(lock->waited_us / 1000),
-                  lock->attempts) &&
+        job_add_lock(run->session, &run->job, "capture", "SHARE ROW EXCLUSIVE",
+                     lock->waited_us / 1000, (clock_us() - locked_us) / 1000, lock->attempts,
+                     error) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);

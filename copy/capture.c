@@ -164,11 +164,10 @@ static void function_sql(const struct run *run, const struct flow *flow, struct 
         template = state.mode == CAPTURE_IDLE ? IDLE_BODY : TRUNCATE_BODY;
     else
         flow_expand(flow, &keys, per_row ? operation->row_keys : operation->statement_keys);
-    flow_expand_with(
-        flow, &body, template,
-        SQL_NAMES({"keys", sql_fragment(text_string(&keys))},
-                  {"log", sql_fragment(text_string(&log))},
-                  {"budget", sql_fragment(NUMBER(state.budget_bytes))}));
+    flow_expand_with(flow, &body, template,
+                     SQL_NAMES({"keys", sql_fragment(text_string(&keys))},
+                               {"log", sql_fragment(text_string(&log))},
+                               {"budget", sql_fragment(NUMBER(state.budget_bytes))}));
     sql_expand(
         sql, CREATE_FUNCTION,
         SQL_NAMES({"label", sql_fragment(flow->label)},

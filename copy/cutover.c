@@ -15,8 +15,8 @@
 
 enum {
     DRAIN_PASSES = 10,
-    RUNGS_MS_MAX = 200, /* longer: somebody had to be sent away */
-    RUNGS_ROUNDS_MAX = 3,
+    ROUNDS_MAX = 3,
+    KEYS_UNDER_LOCK_MAX = 100, /* rows of the log; 500 keys took some 40 ms */
 };
 
 /* One swap: who leaves the user's schema, who arrives, and what it took. */
@@ -167,9 +167,12 @@ static bool make_sql(struct swap *swap, struct error *error)
 /* -----------------------------------------------------------------------------------------------------
  * before it */
 
-/* Passes until the log is empty, or as empty as it gets beside the load. */
+/* Passes until the log is empty, or as empty as it gets beside the load: until a pass finds no less
+ * than half of what the one before it found. */
 static bool drain(struct swap *swap, struct error *error)
 {
+    int64_t before = INT64_MAX;
+
     for (int i = 0; i < DRAIN_PASSES; i++) {
         struct replay_result pass;
         struct capture_size size;
@@ -179,8 +182,9 @@ static bool drain(struct swap *swap, struct error *error)
             !replay_pass(swap->run, swap->flow, &pass, error) ||
             !capture_size(swap->run->session, swap->flow, &size, error))
             return false;
-        if (size.empty)
+        if (size.empty || pass.keys > before / 2)
             break;
+        before = pass.keys;
     }
     return true;
 }
@@ -260,19 +264,42 @@ static bool take_rungs(struct swap *swap, struct error *error)
                     error);
 }
 
+/* Is the log short enough to be replayed under the lock, within LOCK_WORK_MS? */
+static bool log_is_short(struct swap *swap, bool *yes, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!flow_query(swap->flow, swap->run->session, &rows,
+                    "SELECT count(*)\n"
+                    "  FROM (SELECT FROM {log_a} UNION ALL SELECT FROM {log_b} LIMIT $1) AS l",
+                    PARAMS(NUMBER(KEYS_UNDER_LOCK_MAX + 1)), error))
+        return false;
+    *yes = rows_int64(&rows, 0, 0) <= KEYS_UNDER_LOCK_MAX;
+    return true;
+}
+
 /*
- * The rungs, on a log that is as short as it gets: where they had to wait (a second at least, until
- * the vacuum noticed), the log has grown, so once more after a drain.
+ * The rungs, and a log that is short when they are reached. Where they had to wait (a second at
+ * least, until a vacuum noticed), the log has grown: so again after a drain. A log that does not
+ * get short is swapped all the same in the second half of the tries, and at once where only a log
+ * is possible: cutover.hold is the limit then.
  */
 static bool climb(struct swap *swap, struct error *error)
 {
-    for (int round = 1;; round++) {
-        int64_t start_ms = clock_ms();
+    bool insist =
+        swap->flow->dual_possible && swap->attempts <= swap->run->job.settings.lock_tries / 2;
 
-        if (!take_rungs(swap, error))
+    for (int round = 1;; round++) {
+        bool is_short = false;
+
+        if (!take_rungs(swap, error) || !log_is_short(swap, &is_short, error))
             return false;
-        if (clock_ms() - start_ms < RUNGS_MS_MAX || round == RUNGS_ROUNDS_MAX)
+        if (is_short || (!insist && round == ROUNDS_MAX))
             return true;
+        if (round == ROUNDS_MAX)
+            return error_set(error, ERROR_LOCK,
+                             "the change log is too long to swap: it grows as "
+                             "fast as it is replayed");
         session_rollback(swap->run->session);
         if (!drain(swap, error))
             return false;
@@ -341,10 +368,13 @@ static bool look_again(struct swap *swap, struct error *error)
         !capture_source_fingerprint(session, swap->flow, false, &found, error))
         return false;
     if (strcmp(text_string(&expected), text_string(&found)) != 0) {
-        error_set(error, ERROR_REFUSED,
+        error_set(error, swap->forward ? ERROR_REFUSED : ERROR_NEEDS_PERSON,
                   "the table, or pghaul's triggers on it, were changed under the job");
         error_detail(error, "expected %s; found %s", text_string(&expected), text_string(&found));
-        return error_hint(error, "changes may have been missed: abort the job and start again");
+        return error_hint(error, swap->forward
+                                     ? "changes may have been missed: abort the job and start again"
+                                     : "there is no way back any more: the new table goes on, "
+                                       "finish the job");
     }
     if (!attached_fingerprint(session, swap->leaving_oid, definition, error) ||
         !agreed_definition(swap, &agreed, error))
@@ -382,8 +412,8 @@ static bool arm_way_back(struct swap *swap, struct error *error)
 
     if (!swap->forward || swap->copy->plan.no_rollback)
         return true;
-    return capture_set(swap->run, &swap->copy->backward, (struct capture_state){CAPTURE_LOG, 'a', 0},
-                       error) &&
+    return capture_set(swap->run, &swap->copy->backward,
+                       (struct capture_state){CAPTURE_LOG, 'a', 0}, error) &&
            capture_keep_fingerprint(swap->run, &swap->copy->backward, error) &&
            attached_fingerprint(swap->run->session, swap->arriving_oid, definition, error) &&
            session_execute(swap->run->session,
@@ -408,6 +438,13 @@ static bool record(struct swap *swap, struct error *error)
              swap->keys);
     if (!job_set_fact(session, &swap->run->job, swap->forward ? "cutover" : "rollback", fact,
                       error))
+        return false;
+    if (!job_add_lock(session, &swap->run->job, swap->forward ? "cutover" : "rollback",
+                      "ACCESS EXCLUSIVE", swap->waited_us / 1000,
+                      (clock_us() - swap->locked_us) / 1000, swap->attempts, error))
+        return false;
+    if (swap->copy->plan.no_rollback &&
+        !job_set_fact(session, &swap->run->job, "no_way_back", "true", error))
         return false;
     text_appendf(&old, "pghaul.%s", swap->copy->names.old);
     if (swap->forward &&
@@ -533,6 +570,20 @@ static bool try_until_done(struct swap *swap, struct error *error)
     }
 }
 
+/*
+ * Not swapped, and perhaps for long: the triggers go back to what costs the application least, as
+ * far as that can be done now.
+ */
+static void back_to_log(struct swap *swap)
+{
+    struct error ignored = {0};
+    bool stays_dual = swap->forward && swap->run->job.settings.ready == READY_DUAL_WRITE;
+
+    if (!stays_dual && session_alive(swap->run->session) &&
+        !capture_set_mode(swap->run, swap->flow, CAPTURE_LOG, &ignored))
+        log_verbose(swap->run->log, "could not switch the capture back: %s", ignored.message);
+}
+
 bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss,
                   struct error *error)
 {
@@ -565,6 +616,8 @@ bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_lo
             break;
         ok = yes;
     } while (!ok);
+    if (!ok)
+        back_to_log(&swap);
     text_deinit(&swap.sql);
     return ok;
 }

@@ -27,7 +27,7 @@ static const struct kind {
      "default_transaction_read_only is on for this server, database or role",
      "when writes are allowed after all: PGOPTIONS='-c default_transaction_read_only=off'"},
     {"server-version", FINDING_WARNING, "the server is version {object}",
-     "pghaul is tested with 14 to 18", "try it on a copy first"},
+     "pghaul was written for 14 to 18", "try it on a copy first"},
     {"privilege-database", FINDING_REFUSED,
      "role {role} may not create a schema in database {object}",
      "jobs are kept in schema pghaul, which does not exist yet",
@@ -37,6 +37,10 @@ static const struct kind {
      "GRANT TEMPORARY ON DATABASE {object} TO {role}"},
     {"privilege-pghaul", FINDING_REFUSED, "role {role} may not use schema pghaul",
      "jobs, logs and shadows are kept in it", "GRANT USAGE, CREATE ON SCHEMA pghaul TO {role}"},
+    {"privilege-stats", FINDING_WARNING, "role {role} may not see what other roles' sessions do",
+     "the cut-over then waits for every older transaction of theirs, not only for those with an "
+     "old snapshot",
+     "GRANT pg_read_all_stats TO {role}"},
     {"event-trigger", FINDING_WARNING, "event trigger {object} fires on {extra}",
      "it sees every CREATE, ALTER and DROP of a job, and can make one fail",
      "see that it lets statements of {role} pass"},
@@ -536,6 +540,8 @@ static const struct check SERVER_CHECKS[] = {
         "   AND NOT has_database_privilege(current_database(), 'CREATE')"},
     {0, "SELECT 'privilege-temp', quote_ident(current_database()), ''"
         " WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')"},
+    {0, "SELECT 'privilege-stats', '', ''"
+        " WHERE NOT pg_has_role('pg_read_all_stats', 'USAGE')"},
     {0,
      "SELECT 'privilege-pghaul', '', ''"
      "  FROM pg_namespace n"
@@ -556,8 +562,8 @@ static const char JOBS_READABLE_SQL[] =
     " WHERE n.nspname = 'pghaul' AND c.relname = 'job'"
     "   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
 
-/* Jobs on the table that are not over; a failed one is not, until it is aborted. By name, too: after
- * a cut-over another table has it. $1 oid. */
+/* Jobs on the table that are not over; a failed one is not, until it is aborted. By name, too:
+ * after a cut-over another table has it. $1 oid. */
 static const char JOBS_SQL[] =
     "SELECT 'job-open', j.name::text, j.state::text"
     "  FROM pghaul.job j"

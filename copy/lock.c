@@ -203,24 +203,41 @@ static const char OLD_SNAPSHOTS[] =
     " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL\n"
     "   AND xact_start <= $2::timestamptz AND age(backend_xmin) > age($1::xid)\n"
     "   AND backend_type IN ('client backend', 'parallel worker')\n"
-    " ORDER BY xact_start LIMIT 1";
+    "UNION ALL\n"
+    "SELECT format('process %s (user %s): its snapshot is hidden from this role', a.pid, "
+    "a.usename)\n"
+    "  FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid)\n"
+    " WHERE l.locktype = 'virtualxid' AND l.virtualtransaction = ANY ($3::text[])\n"
+    " LIMIT 1";
+
+/*
+ * The horizon, and the transactions that are open now in sessions this role may not look into
+ * (without pg_read_all_stats): whether they have a snapshot cannot be seen, so they are waited for,
+ * each by its virtual transaction id, as CREATE INDEX CONCURRENTLY does.
+ */
+static const char HORIZON[] =
+    "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::numeric % 4294967296)::text,\n"
+    "       clock_timestamp(),\n"
+    "       ARRAY(SELECT l.virtualtransaction FROM pg_locks AS l JOIN pg_stat_activity AS a USING "
+    "(pid)\n"
+    "              WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock'\n"
+    "                AND a.datname = current_database() AND a.pid <> pg_backend_pid()\n"
+    "                AND a.usesysid IS NOT NULL AND a.backend_start IS NULL)";
 
 bool lock_wait_old_snapshots(struct run *run, struct error *error)
 {
     ROWS_AUTO horizon = {0};
     int64_t end_ms = clock_ms() + run->job.settings.snapshot_wait_ms;
 
-    if (!session_query(
-            run->session, &horizon,
-            "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::numeric % 4294967296)::text,\n"
-            "       clock_timestamp()",
-            NO_PARAMS, error))
+    if (!session_query(run->session, &horizon, HORIZON, NO_PARAMS, error))
         return false;
     for (;;) {
         ROWS_AUTO rows = {0};
 
         if (!session_query(run->session, &rows, OLD_SNAPSHOTS,
-                           PARAMS(rows_text(&horizon, 0, 0), rows_text(&horizon, 0, 1)), error))
+                           PARAMS(rows_text(&horizon, 0, 0), rows_text(&horizon, 0, 1),
+                                  rows_text(&horizon, 0, 2)),
+                           error))
             return false;
         if (rows_count(&rows) == 0) {
             progress_moving(run->progress);
@@ -232,8 +249,9 @@ bool lock_wait_old_snapshots(struct run *run, struct error *error)
             error_set(error, ERROR_LOCK,
                       "a transaction has a snapshot older than the copy and would see a hole");
             error_detail(error, "%s", rows_text(&rows, 0, 0));
-            return error_hint(error,
-                              "end that transaction, or wait longer with -s snapshot.wait=1h");
+            return error_hint(
+                error, "end that transaction, or wait longer: pghaul set %s snapshot.wait=1h",
+                run->job.name);
         }
         if (!stop_sleep_ms(run->stop, SNAPSHOT_POLL_MS, error))
             return false;

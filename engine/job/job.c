@@ -279,6 +279,25 @@ bool job_set_fact(struct session *session, const struct job *job, const char *na
         PARAMS(NUMBER(job->id), name, json), NULL, error);
 }
 
+bool job_add_lock(struct session *session, const struct job *job, const char *what_for,
+                  const char *mode, int64_t waited_ms, int64_t held_ms, int attempts,
+                  struct error *error)
+{
+    return session_execute(
+               session,
+               "UPDATE pghaul.job SET facts = facts || jsonb_build_object('locks',\n"
+               "       coalesce(facts -> 'locks', '[]') || jsonb_build_object('for', $2::text,\n"
+               "       'mode', $3::text, 'waited_ms', $4::bigint, 'held_ms', $5::bigint,\n"
+               "       'attempts', $6::int))\n"
+               " WHERE id = $1::bigint",
+               PARAMS(NUMBER(job->id), what_for, mode, NUMBER(waited_ms), NUMBER(held_ms),
+                      NUMBER(attempts)),
+               NULL, error) &&
+           job_event(session, job->id, "lock", error,
+                     "%s for %s: waited %lld ms, held %lld ms, %d tries", mode, what_for,
+                     (long long)waited_ms, (long long)held_ms, attempts);
+}
+
 bool job_set_leave_sql(struct session *session, struct job *job, const char *sql,
                        struct error *error)
 {

@@ -65,6 +65,11 @@ bool job_set_plan(struct session *session, struct job *job, const char *plan,
 /* facts = facts || jsonb_build_object(name, value): the value is JSON text. */
 bool job_set_fact(struct session *session, const struct job *job, const char *name,
                   const char *json, struct error *error) MUST_CHECK;
+/* A strong lock that was taken: one element more of the fact "locks", and an event. Times in
+ * milliseconds. */
+bool job_add_lock(struct session *session, const struct job *job, const char *what_for,
+                  const char *mode, int64_t waited_ms, int64_t held_ms, int attempts,
+                  struct error *error) MUST_CHECK;
 bool job_set_leave_sql(struct session *session, struct job *job, const char *sql,
                        struct error *error) MUST_CHECK;
 

@@ -194,8 +194,7 @@ static bool take_turn(struct run *run, const struct kind *kind, const char *unti
     }
     if (strcmp(run->job.wanted, "pause") == 0) {
         progress_reason(run->progress, "paused");
-        return set_state(run, "paused", error) &&
-               stop_sleep_ms(run->stop, FOLLOWER_WAIT_MS, error);
+        return set_state(run, "paused", error) && stop_sleep_ms(run->stop, FOLLOWER_WAIT_MS, error);
     }
     return enter_phase(run, kind, phase, place, error) && set_state(run, "running", error) &&
            (run->leading ? lead_phase(run, kind, phase, error) : follow_phase(run, phase, error));
@@ -258,11 +257,10 @@ static void record_failure(struct run *run, const struct error *why)
     session_rollback(run->session);
     if (!run->leading && !job_lead(run->session, &run->job, &run->leading, &ignored))
         return;
-    if (run->leading &&
-        (!job_refresh(run->session, &run->job, &ignored) ||
-         (job_open(&run->job) &&
-          !job_set_state(run->session, &run->job, state, why->message, &ignored)) ||
-         !run_unlead(run, &ignored)))
+    if (run->leading && (!job_refresh(run->session, &run->job, &ignored) ||
+                         (job_open(&run->job) &&
+                          !job_set_state(run->session, &run->job, state, why->message, &ignored)) ||
+                         !run_unlead(run, &ignored)))
         log_verbose(run->log, "could not record the failure: %s", ignored.message);
 }
 

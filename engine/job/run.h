@@ -21,7 +21,8 @@ struct run {
     struct progress *progress;
     struct session *session;
     struct job job;
-    bool leading;     /* this process leads the job: others join what is shared, and do no more than that */
+    bool leading;     /* this process leads the job: others join what is shared, and do no more than
+                         that */
     bool trial;       /* inside a transaction that will be rolled back: no job is stored, no event
                          recorded */
     void *kind_state; /* of the job's kind: its plan in memory */

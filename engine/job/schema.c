@@ -93,8 +93,8 @@ static const char LOCK_SCHEMA[] = "SELECT set_config('lock_timeout', '20s', true
                                   "SELECT set_config('lock_timeout', '100ms', true)";
 
 /*
- * Reads the catalogue's tables: to_regclass() would answer from a cache, and one that waited for the
- * lock above in the middle of a transaction has not heard yet what the other created.
+ * Reads the catalogue's tables: to_regclass() would answer from a cache, and one that waited for
+ * the lock above in the middle of a transaction has not heard yet what the other created.
  */
 static const char LOOK[] =
     "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace\n"
