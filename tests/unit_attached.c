@@ -446,8 +446,8 @@ static const char *const CHANGES[] = {
     "ALTER TABLE orders VALIDATE CONSTRAINT later",
     "CREATE VIEW v AS SELECT id FROM orders",
     "CREATE RULE r AS ON INSERT TO orders DO NOTHING",
-    "CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION "
-    "suppress_redundant_updates_trigger()",
+    ("CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION "
+     "suppress_redundant_updates_trigger()"),
     "CREATE TABLE refund (order_id int REFERENCES orders)",
     "ALTER TABLE orders ADD FOREIGN KEY (customer) REFERENCES tenant NOT VALID",
     "CREATE TABLE child () INHERITS (orders)",

@@ -406,8 +406,8 @@ static void the_ledger_notices_every_kind_of_damage(void)
         "UPDATE acct SET code = NULL WHERE id = 7",
         "INSERT INTO acct SELECT 5000, grp, bal, note, ts, 'x' FROM acct WHERE id = 7",
         "UPDATE acct SET bal = bal * 1.0 WHERE id = 7",
-        "UPDATE acct SET note = coalesce(nullif(note, ''), CASE WHEN note = '' THEN NULL ELSE '' "
-        "END) || CASE WHEN note <> '' THEN ' ' ELSE '' END WHERE id = 7",
+        ("UPDATE acct SET note = coalesce(nullif(note, ''), CASE WHEN note = '' THEN NULL ELSE '' "
+         "END) || CASE WHEN note <> '' THEN ' ' ELSE '' END WHERE id = 7"),
     };
 
     make(&(struct data_options){.set = "acct", .rows = 100});

@@ -312,7 +312,8 @@ static void a_table_with_an_open_job_is_refused(void)
 {
     t_sql("CREATE TABLE t (id int PRIMARY KEY); CREATE SCHEMA pghaul;"
           "CREATE TABLE pghaul.job (id bigint, name text, source_oid oid, state text,"
-          "    table_schema text DEFAULT 'public', table_name text DEFAULT 't', facts jsonb DEFAULT '{}');"
+          "    table_schema text DEFAULT 'public', table_name text DEFAULT 'x', facts jsonb "
+          "DEFAULT '{}');"
           "INSERT INTO pghaul.job VALUES (1, 'alter-t-1', 't'::regclass, 'finished'), (2, "
           "'alter-x-1', 1, 'running'),"
           "    (3, 'alter-t-2', 't'::regclass, 'aborted')");
