@@ -33,6 +33,7 @@ struct client_counters {
     struct traffic_error errors[TRAFFIC_ERRORS_MAX];
     int64_t deadlocks_with_strangers;
     int64_t torn_reads;
+    int64_t torn_snapshots;
     char torn_sample[512];
 };
 

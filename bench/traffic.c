@@ -203,6 +203,7 @@ static void merge_client(struct traffic_report *report, const struct client *cli
     report->rolled_back += counters->rolled_back;
     report->deadlocks_with_strangers += counters->deadlocks_with_strangers;
     report->torn_reads += counters->torn_reads;
+    report->torn_snapshots += counters->torn_snapshots;
     if (report->torn_sample[0] == '\0')
         memcpy(report->torn_sample, counters->torn_sample, sizeof(report->torn_sample));
     if (counters->late_ms_max > report->late_ms_max)

@@ -114,6 +114,8 @@ struct traffic_report {
     int64_t
         deadlocks_with_strangers; /* 40P01 whose detail names a process that is no client of ours */
     int64_t torn_reads; /* a statement that read table and ledger at once saw them differ */
+    int64_t
+        torn_snapshots; /* the same, in a transaction with one snapshot for all its statements */
     char torn_sample[512];
     int64_t held_up_count; /* looks (every 10 ms) at which a client waited for a lock of a watched
                               session */

@@ -46,8 +46,8 @@ static void add_way_on(struct error *error, const char *job)
     if (job == NULL || error->code != ERROR_SQL || strstr(error->hint, "pghaul ") != NULL)
         return;
     memcpy(said, error->hint, sizeof(said));
-    error_hint(error, "%s\nthe job is intact: pghaul resume %s goes on, pghaul abort %s undoes", said,
-               job, job);
+    error_hint(error, "%s\nthe job is intact: pghaul resume %s goes on, pghaul abort %s undoes",
+               said, job, job);
 }
 
 /* What a signal cancelled looks like any failure of a statement: it is an interruption all the

@@ -16,6 +16,7 @@
 enum {
     DRAIN_PASSES = 10,
     ROUNDS_MAX = 3,
+    INSIST_TRIES = 3,
     KEYS_UNDER_LOCK_MAX = 100, /* rows of the log; 500 keys took some 40 ms */
 };
 
@@ -286,8 +287,7 @@ static bool log_is_short(struct swap *swap, bool *yes, struct error *error)
  */
 static bool climb(struct swap *swap, struct error *error)
 {
-    bool insist =
-        swap->flow->dual_possible && swap->attempts <= swap->run->job.settings.lock_tries / 2;
+    bool insist = swap->flow->dual_possible && swap->attempts <= INSIST_TRIES;
 
     for (int round = 1;; round++) {
         bool is_short = false;
@@ -304,6 +304,33 @@ static bool climb(struct swap *swap, struct error *error)
         if (!drain(swap, error))
             return false;
     }
+}
+
+/* What a writer may wait for one try: for the locks, behind which it queues, and for the work. */
+static int64_t hold_limit_ms(const struct swap *swap)
+{
+    const struct settings *settings = &swap->run->job.settings;
+
+    return settings->cutover_hold_ms > settings->cutover_wait_ms ? settings->cutover_hold_ms
+                                                                 : settings->cutover_wait_ms;
+}
+
+/*
+ * Before each step under the locks, and before COMMIT: what is left of the time is the statement's
+ * limit. A server so busy that the swap takes too long is asked again later.
+ */
+static bool in_time(const struct swap *swap, struct error *error)
+{
+    int64_t ms = (clock_us() - swap->locked_us + swap->waited_us) / 1000;
+    TEXT_AUTO sql = {0};
+
+    if (ms >= hold_limit_ms(swap)) {
+        error_set(error, ERROR_LOCK,
+                  "a try of the swap took %" PRId64 " ms, more than cutover.hold", ms);
+        return false;
+    }
+    text_appendf(&sql, "SET LOCAL statement_timeout = %" PRId64, hold_limit_ms(swap) - ms);
+    return session_run_text(swap->run->session, &sql, error);
 }
 
 /* One deadline for all locks together. `from` is the one that others want; whoever has it is alone
@@ -329,11 +356,7 @@ static bool take_locks(struct swap *swap, struct error *error)
             swap->waited_us = swap->locked_us - start_us;
         }
     }
-    text_clear(&sql);
-    text_appendf(&sql, "SET LOCAL statement_timeout = %" PRId64,
-                 swap->run->job.settings.cutover_hold_ms);
-    return session_run_text(swap->run->session, &sql, error) &&
-           replay_lease_all(swap->run->session, swap->flow, error);
+    return in_time(swap, error) && replay_lease_all(swap->run->session, swap->flow, error);
 }
 
 /* The definition that the swap was planned for: of the source at the start, of the new table right
@@ -472,8 +495,9 @@ static bool record(struct swap *swap, struct error *error)
 static bool attempt(struct swap *swap, struct error *error)
 {
     return climb(swap, error) && take_locks(swap, error) && look_again(swap, error) &&
-           replay_rest(swap, error) && session_run_text(swap->run->session, &swap->sql, error) &&
-           arm_way_back(swap, error) && record(swap, error) &&
+           in_time(swap, error) && replay_rest(swap, error) && in_time(swap, error) &&
+           session_run_text(swap->run->session, &swap->sql, error) && in_time(swap, error) &&
+           arm_way_back(swap, error) && record(swap, error) && in_time(swap, error) &&
            session_commit(swap->run->session, error);
 }
 

@@ -67,19 +67,67 @@ static bool detach(struct run *run, const struct flow *flow, struct error *error
     return false;
 }
 
-/* The tables that only the job knows; `table` may be NULL. State and all in one transaction. */
+/*
+ * An autovacuum of the table or of its TOAST table, which no LOCK TABLE reaches, would make DROP
+ * wait with the table's lock in hand. Sent away, as by the ladder's first rung, and kept away.
+ */
+static bool keep_vacuum_away(struct run *run, const char *table, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    sql_expand(&sql,
+               "ALTER TABLE IF EXISTS {table}\n"
+               "    SET (autovacuum_enabled = off, toast.autovacuum_enabled = off)",
+               SQL_NAMES({"table", sql_table("pghaul", table)}));
+    if (session_begin(run->session, error) &&
+        session_run(run->session,
+                    "SELECT set_config('lock_timeout', (setting::bigint + 4000)::text, true)\n"
+                    "  FROM pg_settings WHERE name = 'deadlock_timeout'",
+                    error) &&
+        run_ddl(run, text_string(&sql), error) && session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return error->code == ERROR_LOCK; /* one that does not yield: named by the tries to come */
+}
+
+/*
+ * Opens the transaction that drops them, with all locks in hand for which it could wait. By the
+ * ladder, as for a table of the user's: plans that the application cached before a swap lock the
+ * table that has left, once, and would queue behind a DROP that waits for a vacuum or a reader. So
+ * that table comes last.
+ */
+static bool lock_ours(struct run *run, const char *table, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    TEXT_AUTO sql = {0};
+    TEXT_AUTO last = {0};
+    ROWS_AUTO rows = {0};
+    struct lock_report lock;
+
+    text_append(&sql, "SELECT string_agg(name, ', ' ORDER BY number)\n  FROM unnest(ARRAY[");
+    flow_expand(&copy->forward, &sql, "'{log_a}', '{log_b}', ");
+    flow_expand(&copy->backward, &sql, "'{log_a}', '{log_b}', ");
+    text_append(&sql, "$1]) WITH ORDINALITY AS t (name, number)\n"
+                      " WHERE to_regclass(name) IS NOT NULL");
+    sql_append(&last, sql_table("pghaul", table));
+    if (!session_query(run->session, &rows, text_string(&sql), PARAMS(text_string(&last)), error))
+        return false;
+    if (rows_text(&rows, 0, 0) == NULL)
+        return session_begin(run->session, error);
+    return lock_tables(run, rows_text(&rows, 0, 0), "ACCESS EXCLUSIVE", &lock, error);
+}
+
+/* The tables that only the job knows. State and all in one transaction. */
 static bool drop_ours(struct run *run, const char *table, const char *state, struct error *error)
 {
     const struct copy *copy = copy_of(run);
     TEXT_AUTO sql = {0};
 
-    if (table != NULL)
-        drop_table(&sql, table);
+    drop_table(&sql, table);
     capture_drop_sql(&copy->forward, &sql);
     capture_drop_sql(&copy->backward, &sql);
     forget_spans(run, &sql);
-    if (session_begin(run->session, error) &&
-        session_run(run->session, "SET LOCAL lock_timeout = '10s'", error) &&
+    if (keep_vacuum_away(run, table, error) && lock_ours(run, table, error) &&
         run_ddl(run, text_string(&sql), error) &&
         job_set_state(run->session, &run->job, state, NULL, error) &&
         session_commit(run->session, error))

@@ -13,11 +13,12 @@
 #include "engine/base/clock.h"
 
 enum {
+    TORN_SNAPSHOTS_MAX = 3,
     HELD_UP_MS_MAX = 100, /* the promise */
     LOOK_EVERY_MS = 200,
     MEDDLE_EVERY_MS = 5,
+    SWAP_CALLS_MAX = 3,
     STRANGERS_MAX = 4096,
-    WORD_BYTES_MAX = 96,
 };
 
 /* %e: the SQLSTATE of an error; connections: whose a process was. */
@@ -466,6 +467,35 @@ static void expect_own_errors_only(const struct traffic_report *report)
     }
 }
 
+/*
+ * What the machine alone made the load wait: the slowest BEGIN, COMMIT or SAVEPOINT, which wait for
+ * no lock.
+ */
+static double machine_ms(const struct traffic_report *report)
+{
+    for (int i = 0; i < report->statement_count; i++)
+        if (strcmp(report->statements[i].label, "control") == 0)
+            return (double)histogram_percentile_us(&report->statements[i].waits, 100) / 1000;
+    t_fail("the load counts no control statements");
+}
+
+/*
+ * While we hold the lock, the machine may take the processor away from us, too: on a machine on
+ * which even BEGIN takes 50 ms, 150 ms are our 100. The application's own TRUNCATE may wait for a
+ * chunk.
+ */
+static void expect_short_waits(const struct traffic_report *report)
+{
+    double noise_ms = machine_ms(report);
+
+    print_message("    held up by us: %.1f ms at most; by the machine alone: %.1f ms\n",
+                  report->held_up_ms_max, noise_ms);
+    if (report->held_up_ms_max > HELD_UP_MS_MAX + noise_ms &&
+        strncmp(report->held_up_sample, "TRUNCATE", 8) != 0)
+        t_fail("a statement was held up by us for %.1f ms: %s", report->held_up_ms_max,
+               report->held_up_sample);
+}
+
 void hostile_stop(struct traffic *traffic, const struct hostile_options *options)
 {
     struct traffic_report report;
@@ -483,17 +513,22 @@ void hostile_stop(struct traffic *traffic, const struct hostile_options *options
     expect_own_errors_only(&report);
     if (open_run.meddler_error[0] != '\0')
         t_fail("the meddler saw: %s", open_run.meddler_error);
+    /*
+     * A snapshot that was taken, and the table not touched with it, while a key was replayed right
+     * before the swap may see that row as it was last copied: the exception that copy/cutover.h
+     * names. Seldom, and with one snapshot for a whole transaction only.
+     */
+    if (report.torn_snapshots > 0)
+        print_message("    %" PRId64 " snapshots saw a row as it was before: %s\n",
+                      report.torn_snapshots, report.torn_sample);
+    assert_true(report.torn_snapshots <= TORN_SNAPSHOTS_MAX);
     if (report.torn_reads > 0)
         t_fail("%" PRId64 " torn reads: %s", report.torn_reads, report.torn_sample);
     /* The meddler is a stranger, too. The server's log is exact. */
     if (options->shape->meddler == NULL)
         assert_int_equal(report.deadlocks_with_strangers, 0);
     expect_clean_log(with_pghaul);
-    /* The application's own TRUNCATE may wait for a chunk. */
-    if (report.held_up_ms_max > HELD_UP_MS_MAX &&
-        strncmp(report.held_up_sample, "TRUNCATE", 8) != 0)
-        t_fail("a statement was held up by us for %.1f ms: %s", report.held_up_ms_max,
-               report.held_up_sample);
+    expect_short_waits(&report);
     traffic_report_deinit(&report);
 }
 
@@ -565,11 +600,20 @@ static void run_alter(const struct hostile_options *options)
                " WHERE seconds IS NOT NULL"));
 }
 
+/*
+ * Exit status 6 is an answer, too: no try met a moment at which nobody had used the table for long.
+ * Then the job is intact, and the next call goes on; that it never succeeds is a failure.
+ */
 static void run_swap(const char *verb, const char *fact)
 {
     struct t_result result;
 
-    t_run(&result, verb, "j", "--yes", NULL);
+    for (int calls = 1;; calls++) {
+        t_run(&result, verb, "j", "--yes", NULL);
+        if (result.status != 6 || calls == SWAP_CALLS_MAX)
+            break;
+        print_message("    %s was in vain for %.1f s\n", verb, (double)result.took_ms / 1000);
+    }
     t_expect_status(&result, 0);
     print_message("    %s took %.1f s: %s\n", verb, (double)result.took_ms / 1000,
                   fact == NULL ? ""

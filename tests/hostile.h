@@ -14,7 +14,8 @@
  *   - the load met no class of error that it does not meet without pghaul, and none came out of our
  *     triggers;
  *   - the server's log tells of no deadlock with one of our sessions or one of our tables in it;
- *   - no statement waited more than 100 ms for a lock that one of our sessions held or queued for.
+ *   - no statement waited more than 100 ms, and what the machine alone costs, for a lock that one
+ * of our sessions held or queued for.
  *
  * What it is not: a judge of speed. Times are measured and printed.
  */

@@ -182,9 +182,9 @@ static void a_type_change_without_assignment_cast_needs_a_map(void)
 static void impossible_options_are_usage_errors(void)
 {
     static const char *const BAD[] = {
-        "chunk.time=fast", "chunk.time=-1s", "chunk.time=1ms", "order=random", "workers=0",
-        "workers=1000",    "nosuch=1",       "chunk.wal",      "policy=some",  "lock.tries=0",
-        "lock.timeout=9s", "",
+        "chunk.time=fast", "chunk.time=-1s", "chunk.time=1ms",  "order=random",
+        "workers=0",       "workers=1000",   "nosuch=1",        "chunk.wal",
+        "policy=some",     "lock.tries=0",   "lock.timeout=9s", "",
     };
     struct t_result result;
 
@@ -352,7 +352,8 @@ static void a_connection_limit_is_said_and_resume_goes_on(void)
     t_sql("DROP SCHEMA pghaul CASCADE; DROP OWNED BY few; DROP ROLE few");
 }
 
-/* ---------------------------------------------------------------------------------- rows in the way
+/* ---------------------------------------------------------------------------------- rows in the
+ * way
  */
 
 static void a_constraint_that_rows_violate_is_found_in_the_trial(void)
@@ -495,8 +496,10 @@ struct refusal {
 };
 
 static const struct refusal REFUSALS[] = {
-    {"foreign key out", "CREATE TABLE p (id int PRIMARY KEY); ALTER TABLE t ADD CONSTRAINT fk FOREIGN"
-                        " KEY (v) REFERENCES p", "has the foreign key fk"},
+    {"foreign key out",
+     "CREATE TABLE p (id int PRIMARY KEY); ALTER TABLE t ADD CONSTRAINT fk FOREIGN"
+     " KEY (v) REFERENCES p",
+     "has the foreign key fk"},
     {"foreign key in", "CREATE TABLE c (t int CONSTRAINT fk REFERENCES t)",
      "foreign key fk of public.c"},
     {"foreign key to itself", "ALTER TABLE t ADD FOREIGN KEY (v) REFERENCES t", "foreign key"},
@@ -506,19 +509,28 @@ static const struct refusal REFUSALS[] = {
     {"rule", "CREATE RULE ru AS ON DELETE TO t DO INSTEAD NOTHING", "rule ru"},
     {"function over the row type", "CREATE FUNCTION f(t) RETURNS int LANGUAGE sql AS 'SELECT 1'",
      "f(public.t)"},
-    {"function with a bound body", "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC"
-                                   " SELECT count(*) FROM t; END", "f()"},
+    {"function with a bound body",
+     "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC"
+     " SELECT count(*) FROM t; END",
+     "f()"},
     {"column of the row type", "CREATE TABLE c (x t)", "has the row type of public.t"},
-    {"user trigger", "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL;"
-                     " END'; CREATE TRIGGER tr AFTER INSERT ON t EXECUTE FUNCTION f()",
+    {"user trigger",
+     "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL;"
+     " END'; CREATE TRIGGER tr AFTER INSERT ON t EXECUTE FUNCTION f()",
      "has the trigger tr"},
-    {"constraint trigger", "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN"
-                           " NULL; END'; CREATE CONSTRAINT TRIGGER tr AFTER INSERT ON t FOR EACH"
-                           " ROW EXECUTE FUNCTION f()", "trigger tr"},
-    {"policy of another table", "CREATE TABLE c (id int); CREATE POLICY po ON c USING (EXISTS"
-                                " (SELECT FROM t))", "policy po"},
-    {"policy that reads its own table", "CREATE POLICY po ON t USING (id IN (SELECT max(id) FROM"
-                                        " t))", "policy po"},
+    {"constraint trigger",
+     "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN"
+     " NULL; END'; CREATE CONSTRAINT TRIGGER tr AFTER INSERT ON t FOR EACH"
+     " ROW EXECUTE FUNCTION f()",
+     "trigger tr"},
+    {"policy of another table",
+     "CREATE TABLE c (id int); CREATE POLICY po ON c USING (EXISTS"
+     " (SELECT FROM t))",
+     "policy po"},
+    {"policy that reads its own table",
+     "CREATE POLICY po ON t USING (id IN (SELECT max(id) FROM"
+     " t))",
+     "policy po"},
     {"publication", "CREATE PUBLICATION pu FOR TABLE t", "in publication pu"},
     {"publication of all", "CREATE PUBLICATION pu FOR ALL TABLES", "FOR ALL TABLES"},
     {"inheriting", "CREATE TABLE p (id int); ALTER TABLE t ALTER id SET NOT NULL, INHERIT p",
@@ -526,19 +538,28 @@ static const struct refusal REFUSALS[] = {
     {"inherited", "CREATE TABLE c () INHERITS (t)", "public.c inherits from"},
     {"partitioned", "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)",
      "is partitioned"},
-    {"partition", "DROP TABLE t; CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);"
-                  "CREATE TABLE t PARTITION OF p DEFAULT", "is a partition of public.p"},
+    {"partition",
+     "DROP TABLE t; CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+     "CREATE TABLE t PARTITION OF p DEFAULT",
+     "is a partition of public.p"},
     {"no key", "ALTER TABLE t DROP CONSTRAINT t_pkey", "no usable key"},
-    {"NULLable key", "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id DROP NOT NULL,"
-                     " ADD UNIQUE (id)", "no usable key"},
-    {"partial key", "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id SET NOT NULL;"
-                    "CREATE UNIQUE INDEX ON t (id) WHERE v > 0", "no usable key"},
+    {"NULLable key",
+     "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id DROP NOT NULL,"
+     " ADD UNIQUE (id)",
+     "no usable key"},
+    {"partial key",
+     "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id SET NOT NULL;"
+     "CREATE UNIQUE INDEX ON t (id) WHERE v > 0",
+     "no usable key"},
     {"expression key", "ALTER TABLE t DROP CONSTRAINT t_pkey; CREATE UNIQUE INDEX ON t (abs(id))",
      "no usable key"},
-    {"deferrable key", "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (id)"
-                       " DEFERRABLE", "no usable key"},
-    {"key of another kind of index", "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD"
-                                     " EXCLUDE USING gist (int4range(id, id + 1) WITH &&)",
+    {"deferrable key",
+     "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (id)"
+     " DEFERRABLE",
+     "no usable key"},
+    {"key of another kind of index",
+     "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD"
+     " EXCLUDE USING gist (int4range(id, id + 1) WITH &&)",
      "no usable key"},
     {"view itself", "ALTER TABLE t RENAME TO u; CREATE VIEW t AS SELECT * FROM u", "is a view"},
     {"sequence itself", "DROP TABLE t; CREATE SEQUENCE t", "is a sequence"},
@@ -553,8 +574,10 @@ static const struct refusal REFUSALS[] = {
      "refers to public.t as a whole"},
     {"second sequence", "CREATE SEQUENCE s1 OWNED BY t.v; CREATE SEQUENCE s2 OWNED BY t.v",
      "sequence public.s"},
-    {"read only", "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only"
-                  " = on', current_database()); END $$", "transactions are read only here"},
+    {"read only",
+     "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only"
+     " = on', current_database()); END $$",
+     "transactions are read only here"},
     {"deferrable exclusion constraint",
      "ALTER TABLE t ADD EXCLUDE USING gist (int4range(id, id + 1) WITH &&) DEFERRABLE",
      "is deferrable"},

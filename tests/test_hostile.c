@@ -151,6 +151,41 @@ static void an_autovacuum_of_the_log_gives_way_to_the_swap(void)
                             "DELETE FROM pghaul.log_1_a");
 }
 
+/*
+ * A reader of the old table (its snapshot is older than the swap) keeps it from being dropped. A
+ * session with a plan from before the swap locks that table once more before it plans again.
+ */
+static void a_plan_from_before_the_swap_does_not_wait_for_the_end_of_the_old_table(void)
+{
+    struct t_session *app = t_session("app");
+    struct t_session *reader = t_session("reader");
+    struct t_process *finish;
+    struct t_result result;
+    int64_t start_ms;
+
+    t_sql("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 1000) AS g;\n"
+          "ALTER TABLE t ADD PRIMARY KEY (id)");
+    t_do(app, "SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT count(*)::int FROM t");
+    t_do(app, "EXECUTE p");
+    t_run(&result, "alter", "t", "--job", "j", "--do", "ALTER COLUMN id TYPE bigint", "--cutover",
+          "now", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_do(reader, "BEGIN; SELECT count(*) FROM pghaul.t_1_old");
+    finish = t_start("finish", "j", "--yes", NULL);
+    t_wait_until("SELECT count(*) > 0 FROM pg_locks\n"
+                 " WHERE relation = to_regclass('pghaul.t_1_old')\n"
+                 "   AND mode = 'AccessExclusiveLock' AND NOT granted",
+                 "t", 30);
+    start_ms = clock_ms();
+    assert_string_equal(t_ask(app, "EXECUTE p"), "1000");
+    assert_in_range(clock_ms() - start_ms, 0, 100);
+    assert_true(t_running(finish));
+    t_do(reader, "COMMIT");
+    t_wait(finish, &result);
+    t_expect_status(&result, 0);
+    t_expect("SELECT to_regclass('pghaul.t_1_old') IS NULL", "t");
+}
+
 /* ---------------------------------------------------------------------------------------- cases */
 
 static void nothing_is_lost_there_and_back(void)
@@ -225,6 +260,7 @@ int main(void)
         t_test(an_autovacuum_of_the_table_gives_way_to_the_swap),
         t_test(an_autovacuum_of_the_new_table_gives_way_to_the_swap),
         t_test(an_autovacuum_of_the_log_gives_way_to_the_swap),
+        t_test(a_plan_from_before_the_swap_does_not_wait_for_the_end_of_the_old_table),
         t_test(nothing_is_lost_there_and_back),
         t_test(nothing_is_lost_until_finish),
         t_test(nothing_is_lost_with_a_composite_text_key),

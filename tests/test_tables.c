@@ -901,8 +901,8 @@ static void map_using_and_reverse_map(void)
           "ALTER COLUMN \"Amount\" TYPE bigint USING cents(\"Amount\")", "--do",
           "ALTER COLUMN state TYPE int USING CASE state WHEN 'open' THEN 1 WHEN 'done' THEN 2 END",
           "--do", "ADD COLUMN shout text", "--map", "shout = upper(name) || '!'", "--reverse-map",
-          "Amount = \"Amount\" / 100.0", "--reverse-map",
-          "state = (ARRAY['open', 'done'])[state]", NULL);
+          "Amount = \"Amount\" / 100.0", "--reverse-map", "state = (ARRAY['open', 'done'])[state]",
+          NULL);
     t_expect_status(&result, 0);
     t_sql("UPDATE public.t SET \"Amount\" = 0.99, state = 'done' WHERE id % 10 = 0;"
           "DELETE FROM public.t WHERE id = 11");
@@ -966,11 +966,11 @@ static void what_the_server_names_is_named_after_the_table(void)
     t_sql("ALTER TABLE same ADD UNIQUE (v);"
           "ALTER TABLE same ADD CHECK (same.v > 0), ADD CHECK (w > 0) NOT VALID;"
           "ALTER TABLE same ADD COLUMN s serial, ADD EXCLUDE USING btree (w WITH =)");
-#define NAMES_OF(table)                                                                          \
-    "SELECT string_agg(replace(name, '" table "', 't'), ',' ORDER BY"                            \
-    " replace(name, '" table "', 't') COLLATE \"C\") FROM (SELECT relname::text FROM pg_class"    \
-    " JOIN pg_index ON indexrelid = pg_class.oid WHERE indrelid = '" table "'::regclass"          \
-    " UNION ALL SELECT conname::text FROM pg_constraint WHERE conrelid = '" table "'::regclass"   \
+#define NAMES_OF(table)                                                                         \
+    "SELECT string_agg(replace(name, '" table "', 't'), ',' ORDER BY"                           \
+    " replace(name, '" table "', 't') COLLATE \"C\") FROM (SELECT relname::text FROM pg_class"  \
+    " JOIN pg_index ON indexrelid = pg_class.oid WHERE indrelid = '" table "'::regclass"        \
+    " UNION ALL SELECT conname::text FROM pg_constraint WHERE conrelid = '" table "'::regclass" \
     " UNION ALL SELECT pg_get_serial_sequence('" table "', 's')) AS n(name)"
     assert_string_equal(t_text(NAMES_OF("orders")), t_text(NAMES_OF("same")));
     t_sql("INSERT INTO orders (id, v, w) VALUES (100, 100, 100)");

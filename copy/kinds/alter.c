@@ -150,8 +150,7 @@ static bool may_cutover(const struct run *run, struct error *error)
 static bool copy_anew(struct run *run, struct error *error)
 {
     log_warning(run->log, "%s; the copy begins anew", error->message);
-    return phases_reset(run, "capture", error) && run_unlead(run, error) &&
-           reach_ready(run, error);
+    return phases_reset(run, "capture", error) && run_unlead(run, error) && reach_ready(run, error);
 }
 
 /* Each verb looks at the state twice: before it waits for the leadership, and when it has it. */

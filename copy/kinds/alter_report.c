@@ -78,8 +78,9 @@ static void report_copy_needed(struct preparation *prep, struct report *report)
     if (prep->options->action_count == 0)
         report_add(report, "copy needed", "yes: a rebuild is a copy");
     else if (!prep->changes.any)
-        report_add(report, "copy needed",
-                   "no: PostgreSQL rewrites nothing for this; --in-place does it under a short lock");
+        report_add(
+            report, "copy needed",
+            "no: PostgreSQL rewrites nothing for this; --in-place does it under a short lock");
     else
         report_add(report, "copy needed", "yes: %s%s%s%s", text_string(&because),
                    alone.used > 0 ? " (" : "", text_string(&alone),

@@ -38,8 +38,9 @@ const struct setting setting_table[] = {
     {"cutover.wait", SETTING_TIME, "100ms", 1, 10 * SECOND, NULL,
      "what a writer may wait for one try of the swap, all its locks and the work under them",
      AT(cutover_wait_ms)},
-    {"cutover.hold", SETTING_TIME, "1s", 10, MINUTE, NULL,
-     "how long the swap may hold its locks before it gives up and tries again",
+    {"cutover.hold", SETTING_TIME, "100ms", 10, MINUTE, NULL,
+     "how long one try of the swap may keep writers, waits and work; then it is given up and tried "
+     "again",
      AT(cutover_hold_ms)},
     {"snapshot.wait", SETTING_TIME, "10min", 0, 30 * DAY, NULL,
      "how long the cut-over waits for snapshots older than the copy", AT(snapshot_wait_ms)},

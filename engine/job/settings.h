@@ -26,7 +26,7 @@ struct settings {
     int64_t lock_timeout_ms; /* one wait for a strong lock */
     int64_t lock_tries;
     int64_t cutover_wait_ms;  /* all lock waits of the swap together */
-    int64_t cutover_hold_ms;  /* what the swap may do under its locks */
+    int64_t cutover_hold_ms;  /* wait and work of one try of the swap */
     int64_t snapshot_wait_ms; /* for snapshots older than the copy */
     int64_t log_budget_bytes; /* 0: 10 GB or 10 % of the table, the larger */
     int64_t verify_age_ms;

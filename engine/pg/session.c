@@ -243,8 +243,9 @@ static bool pin(struct session *session, const struct session_options *options, 
         "WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false);");
     /* A server that works for a client that was killed notices it, and stops: on some systems only.
      */
-    text_append(&sql, "SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false) "
-                      "WHERE pg_catalog.version() LIKE '%linux%';");
+    text_append(&sql,
+                "SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false) "
+                "WHERE pg_catalog.version() LIKE '%linux%';");
     /* Needs a privilege to change, none to keep. */
     text_append(&sql, "SELECT pg_catalog.set_config('session_replication_role', 'origin', false) "
                       "WHERE pg_catalog.current_setting('session_replication_role') <> 'origin';");
