@@ -18,6 +18,7 @@ enum {
     LOOK_EVERY_MS = 200,
     MEDDLE_EVERY_MS = 5,
     SWAP_CALLS_MAX = 3,
+    TORN_READS_MAX = 20,
     STRANGERS_MAX = 4096,
 };
 
@@ -496,6 +497,25 @@ static void expect_short_waits(const struct traffic_report *report)
                report->held_up_sample);
 }
 
+/*
+ * None while the table is copied, and while the job is ready. Over a swap a few are possible, as
+ * copy/cutover.h says: a REPEATABLE READ transaction that took its snapshot just before the swap
+ * and uses the table for the first time after it sees a row whose key was in the log at that moment
+ * as it was last copied. Rare, but not never: counted, printed, and limited.
+ */
+static void expect_few_torn_reads(const struct traffic_report *report)
+{
+    int64_t allowed = t_int("SELECT (to_regclass('pghaul.job') IS NOT NULL)::int") == 1 &&
+                              t_int("SELECT count(*) FROM pghaul.job WHERE facts ? 'cutover'") == 1
+                          ? TORN_READS_MAX
+                          : 0;
+
+    if (report->torn_reads > 0)
+        print_message("    %" PRId64 " torn reads: %s\n", report->torn_reads, report->torn_sample);
+    if (report->torn_reads > allowed)
+        t_fail("%" PRId64 " torn reads: %s", report->torn_reads, report->torn_sample);
+}
+
 void hostile_stop(struct traffic *traffic, const struct hostile_options *options)
 {
     struct traffic_report report;
@@ -522,8 +542,7 @@ void hostile_stop(struct traffic *traffic, const struct hostile_options *options
         print_message("    %" PRId64 " snapshots saw a row as it was before: %s\n",
                       report.torn_snapshots, report.torn_sample);
     assert_true(report.torn_snapshots <= TORN_SNAPSHOTS_MAX);
-    if (report.torn_reads > 0)
-        t_fail("%" PRId64 " torn reads: %s", report.torn_reads, report.torn_sample);
+    expect_few_torn_reads(&report);
     /* The meddler is a stranger, too. The server's log is exact. */
     if (options->shape->meddler == NULL)
         assert_int_equal(report.deadlocks_with_strangers, 0);

@@ -10,7 +10,8 @@
  *     the two tables unless its key is in the log (the invariant of design.md 3, as plain SQL over
  *     both tables, written here and nowhere else);
  *   - acct equals the ledger that the load keeps: at ready, after the cut-over, after the way back;
- *   - no client ever read a state that never was (torn reads);
+ *   - no client read a state that never was (torn reads); over a swap a few are known, see
+ * hostile.c;
  *   - the load met no class of error that it does not meet without pghaul, and none came out of our
  *     triggers;
  *   - the server's log tells of no deadlock with one of our sessions or one of our tables in it;

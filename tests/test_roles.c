@@ -322,6 +322,39 @@ static void the_grants_that_refusals_name_are_enough(void)
           "DROP OWNED BY house, deploy, app, stranger; DROP ROLE house, deploy, app, stranger");
 }
 
+/*
+ * A role without pg_read_all_stats cannot see whether another role's transaction has a snapshot
+ * from before the copy. So it waits for that transaction, and a reader never finds an empty table.
+ */
+static void a_snapshot_that_the_role_may_not_see_is_waited_for(void)
+{
+    struct t_session *reader;
+    struct t_result result;
+
+    t_sql("CREATE ROLE mover LOGIN; CREATE ROLE stranger LOGIN;"
+          "CREATE TABLE t AS SELECT n AS id, n AS v FROM generate_series(1, 3000) AS n;"
+          "ALTER TABLE t ADD PRIMARY KEY (id); GRANT SELECT ON t TO stranger;"
+          "ALTER TABLE t OWNER TO mover; GRANT CREATE, USAGE ON SCHEMA public TO mover;"
+          "DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMP ON DATABASE %I TO mover',"
+          " current_database()); END $$");
+    reader = t_session_as("reader", "stranger");
+    t_do(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ");
+    t_do(reader, "SELECT 1 FROM pg_class LIMIT 1");
+    t_run_plain(&result, "alter", "t", "--job", "j", "-s", "snapshot.wait=1s", "-d",
+                t_conninfo_as("mover"), NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "may not see what other roles' sessions do");
+    t_run_plain(&result, "cutover", "j", "--yes", "-d", t_conninfo_as("mover"), NULL);
+    t_expect_status(&result, 6);
+    t_expect_err(&result, "hidden");
+    assert_string_equal(t_ask(reader, "SELECT count(*) FROM t"), "3000");
+    t_do(reader, "COMMIT");
+    must_as("mover", "cutover", "j");
+    must_as("mover", "finish", "j");
+    t_expect("SELECT count(*) FROM t", "3000");
+    t_sql("DROP SCHEMA pghaul CASCADE; DROP OWNED BY mover, stranger; DROP ROLE mover, stranger");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +363,7 @@ int main(void)
         t_test(so_it_does_with_forced_row_security_and_a_job_of_a_plain_role),
         t_test(nobody_else_gets_at_what_is_ours_even_with_default_privileges),
         t_test(our_functions_serve_our_table_only),
+        t_test(a_snapshot_that_the_role_may_not_see_is_waited_for),
         t_test(the_grants_that_refusals_name_are_enough),
     };
 
