@@ -8,6 +8,7 @@
 
 #include "copy/capture.h"
 #include "engine/base/crew.h"
+#include "engine/job/schema.h"
 #include "engine/pg/sqlstate.h"
 
 /* ----------------------------------------------------------------------------------------------------------
@@ -232,10 +233,10 @@ static bool restore_index_attributes(struct run *run, struct error *error)
         return false;
     if (rows_text(&rows, 0, 0) == NULL || rows_text(&rows, 0, 0)[0] == '\0')
         return true;
-    text_append(&sql, "BEGIN;\n");
     for (int back = 0; back < 2; back++) {
         for (int i = 0; i < copy->plan.index_count; i++) {
             char away[64];
+
             plan_away_name(copy->names.shadow, i, away);
             sql_expand(
                 &sql, "ALTER INDEX {from} RENAME TO {to};\n",
@@ -245,8 +246,8 @@ static bool restore_index_attributes(struct run *run, struct error *error)
         if (!back)
             text_appendf(&sql, "%s;\n", rows_text(&rows, 0, 0));
     }
-    text_append(&sql, "COMMIT");
-    if (session_run_text(run->session, &sql, error))
+    if (session_begin(run->session, error) && schema_lock_names(run->session, error) &&
+        session_run_text(run->session, &sql, error) && session_commit(run->session, error))
         return true;
     session_rollback(run->session);
     return error_context(error, "could not restore what hangs on the indexes");

@@ -603,7 +603,7 @@ bool shadow_forward(struct run *run, struct error *error)
 
     if (copy->shadow_oid != 0)
         return true;
-    if (!session_begin(run->session, error) ||
+    if (!session_begin(run->session, error) || !schema_lock_names(run->session, error) ||
         !flow_run(&copy->forward, run->session, "LOCK TABLE ONLY {from} IN ACCESS SHARE MODE",
                   error) ||
         !attached_fingerprint(run->session, copy->plan.source_oid, fingerprint, error))

@@ -251,7 +251,7 @@ static bool try_on_clone(struct preparation *prep, struct error *error)
     struct table *shadow;
     ROWS_AUTO rows = {0};
 
-    if (!schema_ensure(run->session, error) ||
+    if (!schema_ensure(run->session, error) || !schema_lock_names(run->session, error) ||
         !session_set(run->session, "statement_timeout", NUMBER(TRIAL_TIMEOUT_MS), true, error) ||
         !shadow_build(run, prep->source, &prep->arena, &prep->changes, error) ||
         !flow_query(&copy->forward, run->session, &rows, "SELECT '{to}'::regclass::oid", NO_PARAMS,

@@ -128,6 +128,18 @@ static bool read_version(struct session *session, int64_t *version, struct error
     return true;
 }
 
+bool schema_lock_names(struct session *session, struct error *error)
+{
+    /* The number is that of LOCK_SCHEMA and one. */
+    return session_run(
+        session,
+        "SELECT set_config('pghaul.lock_timeout', current_setting('lock_timeout'), true);\n"
+        "SET LOCAL lock_timeout = '30s';\n"
+        "SELECT pg_advisory_xact_lock(123511210833262);\n"
+        "SELECT set_config('lock_timeout', current_setting('pghaul.lock_timeout'), true)",
+        error);
+}
+
 bool schema_exists(struct session *session, bool *exists, struct error *error)
 {
     int64_t version;

@@ -16,6 +16,13 @@ bool schema_exists(struct session *session, bool *exists, struct error *error) M
 bool schema_ensure(struct session *session, struct error *error) MUST_CHECK;
 
 /*
+ * One at a time: a transaction that gives relations in schema pghaul the names that they have
+ * elsewhere, if only for a moment (clones, trials, indexes), would meet another one's on a table of
+ * the same name. Held until its end. Waits for up to 30 s, ERROR_LOCK then.
+ */
+bool schema_lock_names(struct session *session, struct error *error) MUST_CHECK;
+
+/*
  * Takes every privilege on an object away from everybody but its owner: default privileges of the
  * database must not open a shadow or a log to anyone. `kind` is TABLE, FUNCTION or SCHEMA; `object`
  * its qualified name as SQL.
