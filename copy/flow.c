@@ -164,7 +164,6 @@ static void add_key(struct flow *flow, const struct plan *plan)
     TEXT_AUTO key_of_new = {0};   /* NEW."id", ... */
     TEXT_AUTO key_of_old = {0};
     TEXT_AUTO key_columns = {0}; /* "id", "b"          of to: ON CONFLICT */
-    TEXT_AUTO s_key = {0};       /* s."id", s."b" */
     TEXT_AUTO r_is_k = {0}, s_is_k = {0}, l_is_k = {0}, r_is_s = {0}, b_is_k = {0}, w_is_k = {0};
     TEXT_AUTO key_of_pair = {0}; /* coalesce(r."id", s."id"::from_type) AS k1, ... */
     TEXT_AUTO k_text = {0};      /* concat_ws(', ', k.k1, ...) */
@@ -200,7 +199,6 @@ static void add_key(struct flow *flow, const struct plan *plan)
         sql_expand(&key_of_new, "{comma}NEW.{from} AS {k}", names);
         sql_expand(&key_of_old, "{comma}OLD.{from} AS {k}", names);
         sql_expand(&key_columns, "{comma}{to}", names);
-        sql_expand(&s_key, "{comma}s.{to}", names);
         sql_expand(&r_is_k, "{and}r.{from} {from_equal} k.{k}", names);
         sql_expand(&s_is_k, key_comparison(&side), names);
         sql_expand(&l_is_k, "{and}l.{k} {from_equal} k.{k}", names);
@@ -260,7 +258,6 @@ static void add_key(struct flow *flow, const struct plan *plan)
     add_fragment(flow, "key_of_new", &key_of_new);
     add_fragment(flow, "key_of_old", &key_of_old);
     add_fragment(flow, "key_columns", &key_columns);
-    add_fragment(flow, "s_key", &s_key);
     add_fragment(flow, "r_is_k", &r_is_k);
     add_fragment(flow, "s_is_k", &s_is_k);
     add_fragment(flow, "l_is_k", &l_is_k);

@@ -433,10 +433,10 @@ static bool read_hashable(struct run *run, struct plan *plan, struct error *erro
     for (int i = 0; i < plan->key_count; i++)
         text_appendf(&sql, "%sNULL::%s", i > 0 ? ", " : "", plan->key[i].source_type);
     text_append(&sql, "), 0)");
-    (void)text_string(&sql);
-    return session_run(run->session, "SAVEPOINT hashable", error) &&
-           ((plan->key_hashable = session_run_text(run->session, &sql, error)), true) &&
-           session_run(run->session, "ROLLBACK TO SAVEPOINT hashable; RELEASE SAVEPOINT hashable",
+    if (!session_run(run->session, "SAVEPOINT hashable", error))
+        return false;
+    plan->key_hashable = session_run_text(run->session, &sql, error);
+    return session_run(run->session, "ROLLBACK TO SAVEPOINT hashable; RELEASE SAVEPOINT hashable",
                        error);
 }
 

@@ -262,13 +262,6 @@ bool job_set_settings(struct session *session, struct job *job, struct error *er
            job_event(session, job->id, "settings", error, "%s", text_string(&settings));
 }
 
-bool job_set_plan(struct session *session, struct job *job, const char *plan, struct error *error)
-{
-    job->plan = arena_copy(&job->arena, plan);
-    return session_execute(session, "UPDATE pghaul.job SET plan = $2::jsonb WHERE id = $1::bigint",
-                           PARAMS(NUMBER(job->id), plan), NULL, error);
-}
-
 bool job_set_fact(struct session *session, const struct job *job, const char *name,
                   const char *json, struct error *error)
 {

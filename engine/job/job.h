@@ -60,8 +60,6 @@ bool job_set_wanted(struct session *session, const struct job *job, const char *
                     struct error *error) MUST_CHECK;
 /* Stores changed settings; running processes see the new version within one chunk. */
 bool job_set_settings(struct session *session, struct job *job, struct error *error) MUST_CHECK;
-bool job_set_plan(struct session *session, struct job *job, const char *plan,
-                  struct error *error) MUST_CHECK;
 /* facts = facts || jsonb_build_object(name, value): the value is JSON text. */
 bool job_set_fact(struct session *session, const struct job *job, const char *name,
                   const char *json, struct error *error) MUST_CHECK;
