@@ -7,12 +7,17 @@
 #     packages_install $PACKAGES_BUILD $PACKAGES_SERVER $PACKAGES_TEST
 #
 # Whether a package is missing is asked of what it is for, not of dpkg: a compiler or a server that
-# came another way is as good.
+# came another way is as good. With PGHAUL_PG_BINDIR set, that is the server, and its programs (psql,
+# pg_dump) go before those in PATH.
+
+if [ -n "${PGHAUL_PG_BINDIR:-}" ]; then
+    PATH=$PGHAUL_PG_BINDIR:$PATH
+fi
 
 # shellcheck disable=SC2034
 PACKAGES_BUILD="gcc libc6-dev cmake ninja-build pkg-config libpq-dev libzstd-dev libjansson-dev"
 # shellcheck disable=SC2034
-PACKAGES_SERVER="postgresql"
+PACKAGES_SERVER="postgresql postgresql-client"
 # shellcheck disable=SC2034
 PACKAGES_TEST="libcmocka-dev postgresql-contrib clang"
 
@@ -30,9 +35,14 @@ package_works()
             [ -n "${PGHAUL_PG_BINDIR:-}" ] || ls /usr/lib/postgresql/*/bin/initdb ||
                 ls "$(pg_config --bindir)/initdb"
             ;;
+        postgresql-client) command -v psql ;;
         postgresql-contrib)
-            ls /usr/share/postgresql/*/extension/citext.control ||
-                ls "$("${PGHAUL_PG_BINDIR:+$PGHAUL_PG_BINDIR/}pg_config" --sharedir)/extension/citext.control"
+            if [ -z "${PGHAUL_PG_BINDIR:-}" ]; then
+                ls /usr/share/postgresql/*/extension/citext.control ||
+                    ls "$(pg_config --sharedir)/extension/citext.control"
+            else # what that server lacks no package of ours would bring
+                true
+            fi
             ;;
         *) command -v "$1" ;;
     esac >/dev/null 2>&1

@@ -330,18 +330,25 @@ static bool run_pair(struct client *client, enum hostile_statement statement, st
     return run(client, statement + 1, (struct params){values, params.count + 1}, NULL);
 }
 
-/* Locks both rows and reads their codes; *found is false when one of them does not exist. */
-static bool lock_pair(struct client *client, const int64_t keys[2], bool *found, char codes[2][64],
-                      bool nulls[2])
+/* Two rows of the range, locked. */
+struct pair {
+    int64_t keys[2];
+    bool found; /* both exist */
+    char codes[2][64];
+    bool nulls[2];
+};
+
+static bool lock_pair(struct client *client, struct pair *pair)
 {
     PGresult *result = NULL;
 
-    if (!run(client, LOCK_PAIR, PARAMS(NUMBER(keys[0]), NUMBER(keys[1])), &result))
+    draw_keys(client, pair->keys, 2);
+    if (!run(client, LOCK_PAIR, PARAMS(NUMBER(pair->keys[0]), NUMBER(pair->keys[1])), &result))
         return false;
-    *found = PQntuples(result) == 2;
-    for (int i = 0; i < 2 && *found; i++) {
-        nulls[i] = PQgetisnull(result, i, 1);
-        snprintf(codes[i], 64, "%s", PQgetvalue(result, i, 1));
+    pair->found = PQntuples(result) == 2;
+    for (int i = 0; i < 2 && pair->found; i++) {
+        pair->nulls[i] = PQgetisnull(result, i, 1);
+        snprintf(pair->codes[i], sizeof(pair->codes[i]), "%s", PQgetvalue(result, i, 1));
     }
     PQclear(result);
     return true;
@@ -350,34 +357,30 @@ static bool lock_pair(struct client *client, const int64_t keys[2], bool *found,
 /* The unique values of two rows change places; one is NULL in between. */
 static bool exchange_codes(struct client *client)
 {
-    int64_t keys[2];
-    char codes[2][64];
-    bool nulls[2];
-    bool found;
+    struct pair pair;
+    const int64_t *keys = pair.keys;
 
-    draw_keys(client, keys, 2);
-    if (!lock_pair(client, keys, &found, codes, nulls))
+    if (!lock_pair(client, &pair))
         return false;
-    if (!found)
+    if (!pair.found)
         return true;
     return run(client, SET_CODE, PARAMS(NUMBER(keys[0]), NULL), NULL) &&
-           run(client, SET_CODE, PARAMS(NUMBER(keys[1]), nulls[0] ? NULL : codes[0]), NULL) &&
-           run(client, SET_CODE, PARAMS(NUMBER(keys[0]), nulls[1] ? NULL : codes[1]), NULL) &&
+           run(client, SET_CODE, PARAMS(NUMBER(keys[1]), pair.nulls[0] ? NULL : pair.codes[0]),
+               NULL) &&
+           run(client, SET_CODE, PARAMS(NUMBER(keys[0]), pair.nulls[1] ? NULL : pair.codes[1]),
+               NULL) &&
            run(client, EXCHANGE_LEDGER, PARAMS(NUMBER(keys[0]), NUMBER(keys[1])), NULL);
 }
 
 /* Two rows exchange their keys; one is negative in between. */
 static bool exchange_keys(struct client *client)
 {
-    int64_t keys[2];
-    char codes[2][64];
-    bool nulls[2];
-    bool found;
+    struct pair pair;
+    const int64_t *keys = pair.keys;
 
-    draw_keys(client, keys, 2);
-    if (!lock_pair(client, keys, &found, codes, nulls))
+    if (!lock_pair(client, &pair))
         return false;
-    if (!found)
+    if (!pair.found)
         return true;
     return run_pair(client, SET_KEY, PARAMS(NUMBER(keys[0]), NUMBER(-keys[0]))) &&
            run_pair(client, SET_KEY, PARAMS(NUMBER(keys[1]), NUMBER(keys[0]))) &&

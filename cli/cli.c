@@ -62,6 +62,21 @@ bool cli_connect(struct cli *cli, struct error *error)
     return false;
 }
 
+bool cli_plan_job(struct cli *cli, const struct kind *kind, const struct settings *settings,
+                  struct error *error)
+{
+    struct run *run = &cli->run;
+
+    if (!cli_connect(cli, error) ||
+        !session_read_meaning(run->session, &run->job.arena, &run->job.meaning, error))
+        return false;
+    cli->kind = kind;
+    run->job.settings = *settings;
+    run->connect.meaning = &run->job.meaning;
+    run->pace->configure(run->pace, settings->policy);
+    return true;
+}
+
 bool cli_load_row(struct cli *cli, const char *name, struct error *error)
 {
     struct job *job = &cli->run.job;

@@ -1,9 +1,9 @@
 /*
  * One run of the program: what every command works with.
  *
- *     cli_init()      log, stop flag, signals, pace, empty run            main thread, before any
- * other command->run()  cli_connect() or cli_load_job(), then the command's work cli_deinit()
- * closes sessions, gives everything back
+ *     cli_init()        log, stop flag, signals, pace, empty run; main thread, before any other
+ *     command->run()    cli_connect() or cli_load_job(), then the command's work
+ *     cli_deinit()      closes sessions, gives everything back
  *
  * run.session is the control session; everything below the command line gets `run` and nothing
  * else. A command either succeeds, or fails with an error that main logs once; an answer that is no
@@ -36,6 +36,10 @@ void cli_deinit(struct cli *cli);
 
 /* Opens the control session as the user's own: its settings decide what values mean. */
 bool cli_connect(struct cli *cli, struct error *error) MUST_CHECK;
+/* Connects for a job that is about to be planned, with the meaning that this session gives values.
+ */
+bool cli_plan_job(struct cli *cli, const struct kind *kind, const struct settings *settings,
+                  struct error *error) MUST_CHECK;
 
 /*
  * Opens the control session with the meaning that the job recorded, loads the job into run.job and

@@ -30,7 +30,7 @@ static bool refuse_ended(const struct job *job, struct error *error)
         return true;
     error_set(error, ERROR_REFUSED, "job %s is over: %s", job->name,
               is(job, "rolled_back") ? "rolled back" : job->state);
-    return error_hint(error, "pghaul status %s shows it", job->name);
+    return error_hint(error, "pghaul status %s shows it", SHELL_WORD(job->name));
 }
 
 /*
@@ -69,7 +69,7 @@ bool command_pause(struct cli *cli, struct error *error)
         output_event(cli, job->name, "pause", NULL);
     else
         output_line(cli, "job %s pauses within one chunk; pghaul resume %s goes on", job->name,
-                    job->name);
+                    SHELL_WORD(job->name));
     return true;
 }
 
@@ -118,23 +118,6 @@ bool command_set(struct cli *cli, struct error *error)
 /* ---------------------------------------------------------------------------------------- resume
  */
 
-/* A job that no longer runs by itself: says so, and what comes next. */
-static bool print_at_rest(struct cli *cli, struct error *error)
-{
-    JOB_VIEW_AUTO view = {0};
-
-    if (!job_view_read(cli, &view, error))
-        return false;
-    if (cli->options.json) {
-        output_event(cli, view.job->name, view.state, job_json(&view));
-        return true;
-    }
-    output_line(cli, "job %s is %s already", view.job->name,
-                strcmp(view.state, "cut_over") == 0 ? "cut over" : view.state);
-    work_print_next(cli, &view);
-    return true;
-}
-
 /* A job at rest gathers changes: takes them over, so that its log stays short. */
 static bool keep_up(struct cli *cli, struct error *error)
 {
@@ -156,12 +139,12 @@ static bool refuse_resume(const struct cli *cli, struct error *error)
 
     if (strcmp(job->wanted, "abort") == 0) {
         error_set(error, ERROR_REFUSED, "job %s is being aborted", job->name);
-        return error_hint(error, "pghaul abort %s completes it", job->name);
+        return error_hint(error, "pghaul abort %s completes it", SHELL_WORD(job->name));
     }
     if (!is(job, "cut_over") && kind_is_past_ready(cli->kind, job->phase)) {
         error_set(error, ERROR_REFUSED, "job %s was interrupted in its cut-over, phase %s",
                   job->name, job->phase);
-        return error_hint(error, "pghaul cutover %s goes on with it", job->name);
+        return error_hint(error, "pghaul cutover %s goes on with it", SHELL_WORD(job->name));
     }
     return true;
 }
@@ -177,7 +160,7 @@ bool command_resume(struct cli *cli, struct error *error)
         !refuse_resume(cli, error))
         return false;
     if (is(job, "cut_over") || (is_ready(cli) && !swap))
-        return keep_up(cli, error) && print_at_rest(cli, error);
+        return keep_up(cli, error) && work_print_at_rest(cli, error);
     if (swap && !ask(cli, error, "job %s will swap %s.%s as soon as its copy is verified",
                      job->name, job->table_schema, job->table_name))
         return false;
@@ -192,7 +175,7 @@ bool command_resume(struct cli *cli, struct error *error)
 static bool refuse_cut_over(const struct job *job, struct error *error)
 {
     error_set(error, ERROR_REFUSED, "job %s is cut over: its copy is the table now", job->name);
-    return error_hint(error, "pghaul rollback %s swaps back", job->name);
+    return error_hint(error, "pghaul rollback %s swaps back", SHELL_WORD(job->name));
 }
 
 static bool print_leave_sql(struct cli *cli, struct error *error)
@@ -237,7 +220,7 @@ static bool wait_for_leader(struct cli *cli, struct error *error)
             return error_hint(error,
                               "stop it, or SELECT pg_terminate_backend(%d); then pghaul abort %s "
                               "again",
-                              pid, job->name);
+                              pid, SHELL_WORD(job->name));
         }
         if (!said && waited_ms >= LEADER_SAY_MS) {
             log_notice(&cli->log,
@@ -295,7 +278,11 @@ bool command_abort(struct cli *cli, struct error *error)
     if (cli->options.print_sql)
         return cli_load_row(cli, name, error) && refuse_ended(job, error) &&
                print_leave_sql(cli, error);
-    if (!ask_possible(cli, error) || !cli_load_job(cli, name, error) || !refuse_ended(job, error))
+    if (!ask_possible(cli, error) || !cli_load_job(cli, name, error))
+        return false;
+    if (is(job, "aborted"))
+        return work_print_at_rest(cli, error);
+    if (!refuse_ended(job, error))
         return false;
     if (is(job, "cut_over"))
         return refuse_cut_over(job, error);
@@ -304,7 +291,7 @@ bool command_abort(struct cli *cli, struct error *error)
     if (cli->options.json)
         output_event(cli, job->name, "aborted", NULL);
     else
-        output_line(cli, "aborted: %s.%s is as it was, nothing of the job is left but its history",
-                    job->table_schema, job->table_name);
+        output_line(cli, "aborted: %s.%s %s", job->table_schema, job->table_name,
+                    cli->kind->words.aborted);
     return true;
 }

@@ -3,8 +3,8 @@
 
 #include "cli/commands.h"
 #include "cli/help.h"
-#include "cli/job_view.h"
 #include "cli/output.h"
+#include "engine/job/view.h"
 
 /* pghaul help [COMMAND] [--markdown] */
 bool command_help(struct cli *cli, struct error *error)

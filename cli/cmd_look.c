@@ -1,8 +1,8 @@
 /* doctor and guard: looking before anything is done. */
 #include "cli/commands.h"
-#include "cli/job_view.h"
 #include "cli/output.h"
 #include "copy/inspect.h"
+#include "engine/job/view.h"
 
 enum { CODE_COLUMNS = 18 };
 
@@ -111,7 +111,8 @@ static bool guard_table(struct cli *cli, const char *typed, struct error *error)
             output_event(cli, name, "open",
                          json_pack("{s:s, s:s}", "table", typed, "state", state));
         else
-            output_line(cli, "%s: job %s is open (%s); pghaul status %s", typed, name, state, name);
+            output_line(cli, "%s: job %s is open (%s); pghaul status %s", typed, name, state,
+                        SHELL_WORD(name));
     }
     arena_deinit(&arena);
     return ok;

@@ -1,4 +1,6 @@
 /* verify, cutover, rollback, finish: what a kind does with a job that has been copied. */
+#include <string.h>
+
 #include "cli/ask.h"
 #include "cli/commands.h"
 #include "cli/format.h"
@@ -37,7 +39,7 @@ bool command_verify(struct cli *cli, struct error *error)
         event_with_facts(cli, &view, "verified", "verify");
         return true;
     }
-    job_text_verify(&view, &text);
+    job_text_verify(&view.verify, &text);
     output_line(cli, "verified: %s", text_string(&text));
     return true;
 }
@@ -72,8 +74,21 @@ static bool ask_rollback(struct cli *cli, struct error *error)
     if (cli->options.accept_loss && view.numbers.irreversible_rows > 0)
         text_appendf(&loss, "; %s rows that cannot go back are LOST",
                      COUNT(view.numbers.irreversible_rows));
-    return ask(cli, error, "rollback %s puts the old table of %s.%s back%s", job->name,
-               job->table_schema, job->table_name, text_string(&loss));
+    return ask(cli, error, "rollback %s %s %s.%s %s%s", job->name, cli->kind->words.rollback,
+               job->table_schema, job->table_name, cli->kind->words.rollback_end,
+               text_string(&loss));
+}
+
+/* Sequences that were made wider at the cut-over, and not given back. */
+static void warn_of_wide_sequences(struct cli *cli, const struct job_view *view)
+{
+    const char *oid;
+    json_t *sequence;
+
+    json_object_foreach(json_object_get(view->facts, "widened"), oid, sequence)
+        log_warning(&cli->log, "sequence %s stays bigint: its last value does not fit %s",
+                    json_string_value(json_object_get(sequence, "name")),
+                    json_string_value(json_object_get(sequence, "was")));
 }
 
 bool command_rollback(struct cli *cli, struct error *error)
@@ -86,11 +101,18 @@ bool command_rollback(struct cli *cli, struct error *error)
         !ask_rollback(cli, error) || !work_verb(cli, VERB_ROLLBACK, error) ||
         !job_view_read(cli, &view, error))
         return false;
+    warn_of_wide_sequences(cli, &view);
     if (cli->options.json) {
         event_with_facts(cli, &view, "rolled_back", "rollback");
         return true;
     }
-    job_text_swap(&view, "rollback", &text);
+    if (cli->kind->summary != NULL) {
+        if (!cli->kind->summary(&cli->run, &text, error))
+            return false;
+        output_line(cli, "rolled back: %s", text_string(&text));
+        return true;
+    }
+    job_text_swap(&view.rollback, &text);
     output_line(cli, "swapped back: %s", text_string(&text));
     work_print_next(cli, &view);
     return true;
@@ -106,14 +128,16 @@ bool command_finish(struct cli *cli, struct error *error)
     const struct job *job = &cli->run.job;
 
     cli->continue_with = "finish";
-    if (!ask_possible(cli, error) || !cli_load_job(cli, job_argument(cli), error) ||
-        !job_view_read(cli, &before, error))
+    if (!ask_possible(cli, error) || !cli_load_job(cli, job_argument(cli), error))
+        return false;
+    if (strcmp(job->state, "finished") == 0)
+        return work_print_at_rest(cli, error);
+    if (!job_view_read(cli, &before, error))
         return false;
     if (before.numbers.freed_bytes > 0)
         text_appendf(&frees, " and frees %s", SIZE(before.numbers.freed_bytes));
-    if (!ask(cli, error,
-             "finish %s drops the old table of %s.%s%s; after that there is no way back", job->name,
-             job->table_schema, job->table_name, text_string(&frees)) ||
+    if (!ask(cli, error, "finish %s %s %s.%s%s; after that there is no way back", job->name,
+             cli->kind->words.finish, job->table_schema, job->table_name, text_string(&frees)) ||
         !work_verb(cli, VERB_FINISH, error))
         return false;
     if (cli->options.json)
@@ -123,7 +147,8 @@ bool command_finish(struct cli *cli, struct error *error)
                                    ? json_integer(before.numbers.freed_bytes)
                                    : json_null()));
     else
-        output_line(cli, "finished: the old table of %s.%s is dropped%s", job->table_schema,
-                    job->table_name, text_string(&frees));
+        output_line(cli, "finished: %s %s.%s %s%s", strchr(cli->kind->words.finish, ' ') + 1,
+                    job->table_schema, job->table_name, cli->kind->words.finished,
+                    text_string(&frees));
     return true;
 }

@@ -25,6 +25,28 @@ const struct command command_table[] = {
         .run = command_alter,
     },
     {
+        .name = "backfill",
+        .group = "Jobs",
+        .arguments = "TABLE",
+        .summary = "Change or delete rows in batches, beside live traffic",
+        .about =
+            "Rows are written only where that changes them, in the order of the key, a chunk in a\n"
+            "transaction; rows that somebody holds are put off and visited again. Rows inserted\n"
+            "later, with larger keys, are the application's business.\n"
+            "\n"
+            "    pghaul backfill users --set \"domain = split_part(email, '@', 2)\"\n"
+            "    pghaul backfill users --set 'tags = DEFAULT_TAGS(id)' --where 'tags IS NULL' "
+            "--undo "
+            "saved\n"
+            "    pghaul backfill events --delete --where \"created_at < '2020-01-01'\"\n",
+        .options = BIT(OPT_SET) | BIT(OPT_WHERE) | BIT(OPT_DELETE) | BIT(OPT_SQL_FILE) |
+                   BIT(OPT_UNDO) | BIT(OPT_UNDO_SET) | BIT(OPT_DRY_RUN) | BIT(OPT_WORKERS) |
+                   BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .run = command_backfill,
+    },
+    {
         .name = "status",
         .group = "Control of a job",
         .arguments = "[JOB]",
@@ -173,7 +195,7 @@ const struct command command_table[] = {
         .about =
             "alter  a rebuild, beside the least that the same work can take and beside pg_repack\n"
             "load   only the load, against a database that somebody else works on\n"
-            "data   make a data set: orders or acct\n",
+            "data   make a data set: orders, orders-serial (its key is a serial) or acct\n",
         .options = BIT(OPT_ROWS) | BIT(OPT_SEED) | BIT(OPT_RUNS) | BIT(OPT_WORKERS) | BIT(OPT_DO) |
                    BIT(OPT_LOAD) | BIT(OPT_HOSTILE) | BIT(OPT_LEDGER) | BIT(OPT_TABLE) |
                    BIT(OPT_SECONDS) | BIT(OPT_CLIENTS) | BIT(OPT_RATE),

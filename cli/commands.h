@@ -7,6 +7,9 @@
 /* cmd_alter.c */
 bool command_alter(struct cli *cli, struct error *error) MUST_CHECK;
 
+/* cmd_backfill.c */
+bool command_backfill(struct cli *cli, struct error *error) MUST_CHECK;
+
 /* cmd_status.c */
 bool command_status(struct cli *cli, struct error *error) MUST_CHECK;
 

@@ -135,18 +135,32 @@ static const char *state_hint(const char *sqlstate)
     return NULL;
 }
 
-void explain(struct error *error, const char *job)
+void explain_way_on(const char *job, const char *state, struct text *out)
+{
+    if (strcmp(state, "cut_over") == 0)
+        text_appendf(out, "the job is intact: pghaul rollback %s goes back, pghaul finish %s stays",
+                     job, job);
+    else
+        text_appendf(out, "the job is intact: pghaul resume %s goes on, pghaul abort %s undoes",
+                     job, job);
+}
+
+void explain(struct error *error, const char *job, const char *state)
 {
     const char *hint = state_hint(error->sqlstate);
     bool of_server = error->code == ERROR_SQL || error->code == ERROR_CONNECTION;
 
     if (error->hint[0] != '\0' || (!of_server && error->code != ERROR_LOCK))
         return;
-    if (job != NULL)
-        error_hint(error, "%s%sthe job is intact: pghaul resume %s goes on, pghaul abort %s undoes",
-                   hint != NULL ? hint : "", hint != NULL ? "; " : "", job, job);
-    else if (hint != NULL)
+    if (job != NULL) {
+        TEXT_AUTO said = {0};
+
+        text_appendf(&said, "%s%s", hint != NULL ? hint : "", hint != NULL ? "; " : "");
+        explain_way_on(job, state, &said);
+        error_hint(error, "%s", text_string(&said));
+    } else if (hint != NULL) {
         error_hint(error, "%s", hint);
-    else if (error->code == ERROR_CONNECTION)
+    } else if (error->code == ERROR_CONNECTION) {
         error_hint(error, "check the server, then try again");
+    }
 }

@@ -69,7 +69,8 @@ static void setting_synopsis(const struct setting *setting, struct text *out)
     static const char *const VALUES[] = {[SETTING_COUNT] = "a number",
                                          [SETTING_TIME] = "a time",
                                          [SETTING_SIZE] = "a size",
-                                         [SETTING_POLICY] = "off|fixed=DELAY"};
+                                         [SETTING_POLICY] = "off|fixed=DELAY",
+                                         [SETTING_NAMES] = "columns"};
 
     text_append(out, setting->type == SETTING_CHOICE ? setting->choices : VALUES[setting->type]);
 }
@@ -81,7 +82,9 @@ static void setting_lines(struct text *out)
         line(out, SETTING_COLUMNS, at->name, at->help);
         if (at->choices != NULL)
             text_appendf(out, ": %s", at->choices);
-        text_appendf(out, " (%s)\n", at->default_value);
+        if (at->default_value[0] != '\0')
+            text_appendf(out, " (%s)", at->default_value);
+        text_append(out, "\n");
     }
 }
 

@@ -56,8 +56,8 @@ static json_t *next(const struct job_view *view)
     json_t *list = json_array();
 
     for (int i = 0; i < view->next_count; i++)
-        json_array_append_new(list,
-                              json_sprintf("pghaul %s %s", view->next[i].verb, view->job->name));
+        json_array_append_new(
+            list, json_sprintf("pghaul %s %s", view->next[i], SHELL_WORD(view->job->name)));
     return list;
 }
 
@@ -66,19 +66,9 @@ static json_t *table_name(const struct job *job)
     return json_sprintf("%s.%s", job->table_schema, job->table_name);
 }
 
-static int64_t irreversible_rows(const struct job_view *view)
-{
-    const json_t *fact = json_object_get(view->facts, "irreversible_rows");
-
-    if (view->numbers.irreversible_rows >= 0)
-        return view->numbers.irreversible_rows;
-    return json_is_integer(fact) ? json_integer_value(fact) : -1;
-}
-
 json_t *job_json(const struct job_view *view)
 {
     const struct job *job = view->job;
-    const json_t *old_table = json_object_get(view->facts, "old_table");
     json_t *object = json_object();
 
     json_object_set_new(object, "job", json_string(job->name));
@@ -99,11 +89,10 @@ json_t *job_json(const struct job_view *view)
     json_object_set_new(object, "workers", json_integer(job->settings.workers));
     json_object_set_new(object, "log_keys", known(view->numbers.log_keys));
     json_object_set_new(object, "stuck_keys", known(view->numbers.stuck_keys));
-    json_object_set_new(object, "differences",
-                        known(job_view_fact(view, "verify", "differences", -1)));
-    json_object_set_new(object, "repaired", known(job_view_fact(view, "verify", "repaired", -1)));
-    json_object_set_new(object, "irreversible_rows", known(irreversible_rows(view)));
-    json_object_set_new(object, "old_table", output_string(json_string_value(old_table)));
+    json_object_set_new(object, "differences", known(view->verify.differences));
+    json_object_set_new(object, "repaired", known(view->verify.repaired));
+    json_object_set_new(object, "irreversible_rows", known(view->numbers.irreversible_rows));
+    json_object_set_new(object, "old_table", output_string(view->old_table));
     json_object_set_new(object, "locks", locks(view));
     json_object_set_new(object, "throttle", throttle(view));
     json_object_set_new(object, "next", next(view));

@@ -23,27 +23,23 @@ void job_text_state(const struct job_view *view, struct text *out)
                                                                : view->state);
     if (strcmp(view->job->wanted, "abort") == 0 && job_open(view->job))
         text_appendf(out, ", being aborted%s%s", view->worked_on ? "" : ": pghaul abort ",
-                     view->worked_on ? "" : view->job->name);
+                     view->worked_on ? "" : SHELL_WORD(view->job->name));
     else if (strcmp(view->state, "running") == 0 && !view->worked_on)
-        text_appendf(out, ", but no process works on it: pghaul resume %s", view->job->name);
+        text_appendf(out, ", but no process works on it: pghaul resume %s",
+                     SHELL_WORD(view->job->name));
 }
 
-void job_text_verify(const struct job_view *view, struct text *out)
+void job_text_verify(const struct verify_view *verify, struct text *out)
 {
-    int64_t rows = job_view_fact(view, "verify", "rows", -1);
-    int64_t differences = job_view_fact(view, "verify", "differences", 0);
-    int64_t repaired = job_view_fact(view, "verify", "repaired", 0);
-    int64_t left_out = job_view_fact(view, "verify", "left_out", 0);
-
-    if (rows < 0)
+    if (verify->rows < 0)
         return;
-    text_appendf(out, "%s rows compared, %s difference%s", COUNT(rows), COUNT(differences),
-                 differences == 1 ? "" : "s");
-    if (repaired > 0)
-        text_appendf(out, ", %s repaired", COUNT(repaired));
-    if (left_out > 0)
-        text_appendf(out, " (%s key%s in flight left out)", COUNT(left_out),
-                     left_out == 1 ? "" : "s");
+    text_appendf(out, "%s rows compared, %s difference%s", COUNT(verify->rows),
+                 COUNT(verify->differences), verify->differences == 1 ? "" : "s");
+    if (verify->repaired > 0)
+        text_appendf(out, ", %s repaired", COUNT(verify->repaired));
+    if (verify->left_out > 0)
+        text_appendf(out, " (%s key%s in flight left out)", COUNT(verify->left_out),
+                     verify->left_out == 1 ? "" : "s");
 }
 
 void job_text_phases(const struct job_view *view, struct text *out)
@@ -58,35 +54,60 @@ void job_text_phases(const struct job_view *view, struct text *out)
             continue;
         text_separate(&line, "   ");
         text_appendf(&line, "%s %s", phase->name, SECONDS(phase->seconds));
-        if (verify && job_view_fact(view, "verify", "rows", -1) >= 0) {
+        if (verify && view->verify.rows >= 0) {
             text_append(&line, ": ");
-            job_text_verify(view, &line);
+            job_text_verify(&view->verify, &line);
         }
     }
     text_append(out, text_string(&line));
 }
 
-void job_text_swap(const struct job_view *view, const char *group, struct text *out)
+void job_text_swap(const struct swap_view *swap, struct text *out)
 {
-    int64_t attempts = job_view_fact(view, group, "attempts", 1);
-    int64_t keys = job_view_fact(view, group, "keys", -1);
-
-    text_appendf(out, "waited %s for the lock",
-                 MILLISECONDS(job_view_fact(view, group, "waited_ms", 0)));
-    if (attempts > 1)
-        text_appendf(out, " in %s tries", COUNT(attempts));
-    text_appendf(out, ", held it %s", MILLISECONDS(job_view_fact(view, group, "held_ms", 0)));
-    if (keys >= 0)
-        text_appendf(out, ", %s key%s replayed under it", COUNT(keys), keys == 1 ? "" : "s");
+    text_appendf(out, "waited %s for the lock", MILLISECONDS(swap->waited_ms));
+    if (swap->attempts > 1)
+        text_appendf(out, " in %s tries", COUNT(swap->attempts));
+    text_appendf(out, ", held it %s", MILLISECONDS(swap->held_ms));
+    if (swap->keys >= 0)
+        text_appendf(out, ", %s key%s replayed under it", COUNT(swap->keys),
+                     swap->keys == 1 ? "" : "s");
 }
 
-static void next_line(const struct job_view *view, const struct next_view *next, struct text *out)
+/* What a verb does, in a few words. */
+static const char *verb_words(const struct job_view *view, const char *verb)
+{
+    static const struct {
+        const char *verb;
+        const char *words;
+    } WORDS[] = {
+        {"resume", "go on"},
+        {"pause", "stop within one chunk, until resume"},
+        {"cutover", "go on with the swap"},
+    };
+    const struct kind_words *words = view->kind == NULL ? NULL : &view->kind->words;
+
+    if (words != NULL && strcmp(verb, "rollback") == 0)
+        return words->next_rollback;
+    if (words != NULL && strcmp(verb, "finish") == 0)
+        return words->next_finish;
+    if (words != NULL && strcmp(verb, "abort") == 0)
+        return words->next_abort;
+
+    if (strcmp(verb, "cutover") == 0 && strcmp(view->state, "ready") == 0)
+        return "swap; writers wait about 20 ms";
+    for (size_t i = 0; i < sizeof(WORDS) / sizeof(WORDS[0]); i++)
+        if (strcmp(WORDS[i].verb, verb) == 0)
+            return WORDS[i].words;
+    return "";
+}
+
+static void next_line(const struct job_view *view, const char *verb, struct text *out)
 {
     TEXT_AUTO command = {0};
 
-    text_appendf(&command, "pghaul %-8s %s", next->verb, view->job->name);
-    text_appendf(out, "  %-*s  %s", NEXT_COLUMNS, text_string(&command), next->what);
-    if (strcmp(next->verb, "finish") == 0 && view->numbers.freed_bytes > 0)
+    text_appendf(&command, "pghaul %-8s %s", verb, SHELL_WORD(view->job->name));
+    text_appendf(out, "  %-*s  %s", NEXT_COLUMNS, text_string(&command), verb_words(view, verb));
+    if (strcmp(verb, "finish") == 0 && view->numbers.freed_bytes > 0)
         text_appendf(out, " (frees %s)", SIZE(view->numbers.freed_bytes));
     text_append(out, "\n");
 }
@@ -94,7 +115,7 @@ static void next_line(const struct job_view *view, const struct next_view *next,
 void job_text_next(const struct job_view *view, struct text *out)
 {
     for (int i = 0; i < view->next_count; i++)
-        next_line(view, &view->next[i], out);
+        next_line(view, view->next[i], out);
 }
 
 void job_text_brief(const struct job_view *view, struct text *out)
@@ -139,7 +160,7 @@ static void work_lines(const struct job_view *view, struct text *out)
         label(out, "done");
         text_appendf(out, "%s\n", text_string(&phases));
     }
-    label(out, "copied");
+    label(out, view->kind == NULL ? "done" : view->kind->words.done);
     text_appendf(out, "%s of about %s rows, %s in %s chunks", COUNT(view->rows_done),
                  COUNT(view->rows_total), SIZE(view->bytes_written), COUNT(view->chunks));
     if (view->retries > 0)
@@ -149,21 +170,19 @@ static void work_lines(const struct job_view *view, struct text *out)
 
 static void swap_lines(const struct job_view *view, struct text *out)
 {
-    const json_t *old_table = json_object_get(view->facts, "old_table");
-
-    if (json_is_object(json_object_get(view->facts, "cutover"))) {
+    if (view->cutover.done) {
         label(out, "swapped");
-        job_text_swap(view, "cutover", out);
+        job_text_swap(&view->cutover, out);
         text_append(out, "\n");
     }
-    if (json_is_object(json_object_get(view->facts, "rollback"))) {
+    if (view->rollback.done) {
         label(out, "swapped back");
-        job_text_swap(view, "rollback", out);
+        job_text_swap(&view->rollback, out);
         text_append(out, "\n");
     }
-    if (json_is_string(old_table) && job_open(view->job)) {
+    if (view->old_table != NULL && job_open(view->job)) {
         label(out, "old table");
-        text_appendf(out, "%s\n", json_string_value(old_table));
+        text_appendf(out, "%s\n", view->old_table);
     }
     if (view->numbers.irreversible_rows > 0) {
         label(out, "way back");

@@ -12,11 +12,10 @@ void job_text_phases(const struct job_view *view, struct text *out);
 
 /* 5,000,000 rows compared, 0 differences (11 keys in flight left out); nothing when never verified
  */
-void job_text_verify(const struct job_view *view, struct text *out);
+void job_text_verify(const struct verify_view *verify, struct text *out);
 
-/* waited 3 ms for the lock, held it 18 ms, 41 keys replayed under it; `group`: cutover or rollback
- */
-void job_text_swap(const struct job_view *view, const char *group, struct text *out);
+/* waited 3 ms for the lock, held it 18 ms, 41 keys replayed under it */
+void job_text_swap(const struct swap_view *swap, struct text *out);
 
 /* Lines, each: "  pghaul cutover alter-orders-1        swap; writers wait about 20 ms" */
 void job_text_next(const struct job_view *view, struct text *out);

@@ -7,9 +7,4 @@
 /* ERROR_REFUSED when a newer program made the job. */
 bool kind_find(const char *name, const struct kind **kind, struct error *error) MUST_CHECK;
 
-/* Has the kind's `ready` phase been reached by `phase`? False for a kind without one. */
-bool kind_is_ready(const struct kind *kind, const char *phase);
-/* Is `phase` behind the kind's `ready` phase: has cutover begun? */
-bool kind_is_past_ready(const struct kind *kind, const char *phase);
-
 #endif

@@ -39,15 +39,15 @@ static bool run_command(struct cli *cli, struct error *error)
 }
 
 /* A hint of the server knows nothing of jobs; one of ours that names a command says enough. */
-static void add_way_on(struct error *error, const char *job)
+static void add_way_on(struct error *error, const char *job, const char *state)
 {
-    char said[sizeof(error->hint)];
+    TEXT_AUTO said = {0};
 
     if (job == NULL || error->code != ERROR_SQL || strstr(error->hint, "pghaul ") != NULL)
         return;
-    memcpy(said, error->hint, sizeof(said));
-    error_hint(error, "%s\nthe job is intact: pghaul resume %s goes on, pghaul abort %s undoes",
-               said, job, job);
+    text_appendf(&said, "%s\n", error->hint);
+    explain_way_on(job, state, &said);
+    error_hint(error, "%s", text_string(&said));
 }
 
 /* What a signal cancelled looks like any failure of a statement: it is an interruption all the
@@ -55,14 +55,14 @@ static void add_way_on(struct error *error, const char *job)
 static void finish_error(struct cli *cli, struct error *error)
 {
     const struct job *job = &cli->run.job;
-    const char *name = job->id != 0 ? job->name : NULL;
+    const char *name = job->id != 0 ? SHELL_WORD(job->name) : NULL;
 
     if (stop_wanted(&cli->stop) &&
         (error->code == ERROR_SQL || error->code == ERROR_CONNECTION || error->code == ERROR_LOCK))
         error_set(error, ERROR_INTERRUPTED, "interrupted");
     if (error->code != ERROR_INTERRUPTED) {
-        explain(error, name);
-        add_way_on(error, name);
+        explain(error, name, job->state);
+        add_way_on(error, name, job->state);
         return;
     }
     if (name == NULL)

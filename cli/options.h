@@ -54,6 +54,12 @@ enum option_id {
     OPT_CLIENTS,
     OPT_RATE,
     OPT_MARKDOWN,
+    OPT_SET,
+    OPT_WHERE,
+    OPT_DELETE,
+    OPT_UNDO,
+    OPT_UNDO_SET,
+    OPT_SQL_FILE,
     OPT_COUNT,
 };
 
@@ -90,6 +96,7 @@ struct option_list {
     int count;
 };
 
+enum undo_how { UNDO_NONE, UNDO_SAVED };
 enum cutover_when { CUTOVER_ASK, CUTOVER_NOW };
 
 struct options {
@@ -111,6 +118,12 @@ struct options {
     struct option_list maps;
     struct option_list reverse_maps;
     struct option_list settings;
+    struct option_list sets;      /* --set */
+    struct option_list undo_sets; /* --undo-set */
+    const char *where;
+    const char *sql_file;
+    int undo; /* enum undo_how */
+    bool delete_rows;
     const char *order_by;
     const char *job_name;
     int cutover; /* enum cutover_when */

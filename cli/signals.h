@@ -7,7 +7,8 @@
  * at once
  *
  * While a stop is wanted, running statements are cancelled again every second: one that began just
- * after a cancel would otherwise be waited for to its end.
+ * after a cancel would otherwise be waited for to its end. Not those that write down how the run
+ * has ended: their session is shielded first (session_shield()).
  *
  * Life: signals_start() before any other thread exists -> signals_stopping() when work begins ->
  * signals_stop().

@@ -13,6 +13,8 @@ static void refresh_after_failure(struct cli *cli)
 {
     struct error ignored = {0};
 
+    if (session_alive(cli->run.session))
+        session_shield(cli->run.session);
     session_rollback(cli->run.session);
     if (session_alive(cli->run.session) && !job_refresh(cli->run.session, &cli->run.job, &ignored))
         log_verbose(&cli->log, "could not read the job again: %s", ignored.message);
@@ -71,22 +73,35 @@ void work_print_next(struct cli *cli, const struct job_view *view)
     output_text(cli, &text);
 }
 
-/* A kind without a ready phase runs to its end: no phase has an empty name. */
-static bool run_phases(struct run *run, const struct kind *kind, struct error *error)
+bool work_print_at_rest(struct cli *cli, struct error *error)
 {
-    return phases_run(run, kind, kind->ready != NULL ? kind->ready : "", error);
+    JOB_VIEW_AUTO view = {0};
+
+    if (!job_view_read(cli, &view, error))
+        return false;
+    if (cli->options.json) {
+        output_event(cli, view.job->name, view.state, job_json(&view));
+        return true;
+    }
+    output_line(cli, "job %s is %s already", view.job->name,
+                strcmp(view.state, "cut_over") == 0 ? "cut over" : view.state);
+    work_print_next(cli, &view);
+    return true;
 }
 
-static void print_reached(struct cli *cli, const struct job_view *view)
+static bool print_reached(struct cli *cli, const struct job_view *view, struct error *error)
 {
     TEXT_AUTO text = {0};
 
     if (cli->options.json) {
         output_event(cli, view->job->name, strcmp(view->state, "ready") == 0 ? "ready" : "done",
                      job_json(view));
-        return;
+        return true;
     }
-    job_text_phases(view, &text);
+    if (cli->kind->summary == NULL)
+        job_text_phases(view, &text);
+    else if (!cli->kind->summary(&cli->run, &text, error))
+        return false;
     if (text.used > 0)
         text_append(&text, "\n");
     if (strcmp(view->state, "ready") == 0)
@@ -97,6 +112,7 @@ static void print_reached(struct cli *cli, const struct job_view *view)
         text_appendf(&text, "%s\n", view->state);
     job_text_next(view, &text);
     output_text(cli, &text);
+    return true;
 }
 
 bool work_run(struct cli *cli, bool then_cutover, struct error *error)
@@ -107,7 +123,7 @@ bool work_run(struct cli *cli, bool then_cutover, struct error *error)
 
     cli_start_work(cli);
     line = progress_line_start(cli);
-    ok = run_phases(&cli->run, cli->kind, error);
+    ok = phases_run(&cli->run, cli->kind, kind_rest(cli->kind), error);
     progress_line_stop(line);
     if (!ok) {
         refresh_after_failure(cli);
@@ -115,10 +131,8 @@ bool work_run(struct cli *cli, bool then_cutover, struct error *error)
     }
     if (!job_refresh(cli->run.session, &cli->run.job, error) || !job_view_read(cli, &view, error))
         return false;
-    if (!then_cutover || cli->kind->cutover == NULL) {
-        print_reached(cli, &view);
-        return true;
-    }
+    if (!then_cutover || cli->kind->cutover == NULL)
+        return print_reached(cli, &view, error);
     if (!cli->options.json) {
         TEXT_AUTO text = {0};
 
@@ -134,13 +148,12 @@ static void print_swapped(struct cli *cli, const struct job_view *view)
     const char *name = view->job->name;
 
     text_append(&text, "swapped: ");
-    job_text_swap(view, "cutover", &text);
+    job_text_swap(&view->cutover, &text);
     text_append(&text, "\n");
-    if (strcmp(view->state, "cut_over") == 0 &&
-        !json_is_true(json_object_get(view->facts, "no_way_back"))) {
+    if (strcmp(view->state, "cut_over") == 0 && !view->no_way_back) {
         text_appendf(&text,
                      "the old table is fed until you say:  pghaul rollback %s  |  pghaul finish %s",
-                     name, name);
+                     SHELL_WORD(name), SHELL_WORD(name));
         if (view->numbers.freed_bytes > 0)
             text_appendf(&text, " (frees %s)", SIZE(view->numbers.freed_bytes));
         text_append(&text, "\n");

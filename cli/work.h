@@ -24,6 +24,9 @@ enum verb { VERB_VERIFY, VERB_CUTOVER, VERB_ROLLBACK, VERB_FINISH, VERB_ABORT };
  */
 bool work_verb(struct cli *cli, enum verb verb, struct error *error) MUST_CHECK;
 
+/* For a job that is where the command would bring it: says so, and what comes next. */
+bool work_print_at_rest(struct cli *cli, struct error *error) MUST_CHECK;
+
 /* Prints "next:" and the commands, unless there are none. */
 void work_print_next(struct cli *cli, const struct job_view *view);
 

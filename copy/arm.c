@@ -12,7 +12,7 @@ static bool create_log(struct run *run, struct error *error)
     const struct flow *flow = &copy_of(run)->forward;
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(flow, run->session, &rows, "SELECT to_regclass('{log_a}') IS NOT NULL",
+    if (!flow_query(flow, run->session, &rows, "SELECT to_regclass({log_a_literal}) IS NOT NULL",
                     NO_PARAMS, error))
         return false;
     if (rows_bool(&rows, 0, 0))
@@ -30,16 +30,21 @@ static bool used_before(struct run *run, bool *used, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(&copy_of(run)->forward, run->session, &rows,
-                    "SELECT pg_relation_size('{to}') > 0\n"
-                    "       OR EXISTS (SELECT FROM pg_index WHERE indrelid = '{to}'::regclass)\n"
-                    "       OR pg_relation_size('{log_a}') + pg_relation_size('{log_b}')\n"
-                    "          + pg_relation_size('{mark}') + pg_relation_size('{stuck}') > 0",
-                    NO_PARAMS, error))
+    if (!flow_query(
+            &copy_of(run)->forward, run->session, &rows,
+            "SELECT pg_relation_size({to_literal}) > 0\n"
+            "       OR EXISTS (SELECT FROM pg_index WHERE indrelid = {to_literal}::regclass)\n"
+            "       OR pg_relation_size({log_a_literal}) + pg_relation_size({log_b_literal})\n"
+            "          + pg_relation_size({mark_literal}) + pg_relation_size({stuck_literal}) > 0",
+            NO_PARAMS, error))
         return false;
     *used = rows_bool(&rows, 0, 0);
     return true;
 }
+
+static const char EMPTY[] = "TRUNCATE {to};\n"
+                            "ALTER TABLE {to} SET (autovacuum_enabled = off);\n"
+                            "DROP TABLE IF EXISTS {check}, {purge}";
 
 static bool empty_all(struct run *run, struct error *error)
 {
@@ -47,11 +52,7 @@ static bool empty_all(struct run *run, struct error *error)
 
     return capture_set(run, flow, (struct capture_state){CAPTURE_LOG, 'a', 0}, error) &&
            capture_reset(run, flow, error) && index_drop_all(run, error) &&
-           flow_run(flow, run->session,
-                    "TRUNCATE {to};\n"
-                    "ALTER TABLE {to} SET (autovacuum_enabled = off);\n"
-                    "DROP TABLE IF EXISTS {check}, {purge}",
-                    error);
+           flow_run(flow, run->session, EMPTY, error);
 }
 
 /* In the transaction that holds the lock. */
@@ -102,4 +103,25 @@ bool arm_forward(struct run *run, struct error *error)
             !stop_sleep_ms(run->stop, lock_backoff_ms((int)tries, &seed), error))
             return false;
     }
+}
+
+bool arm_print(struct run *run, struct text *script, struct error *error)
+{
+    const struct flow *flow = &copy_of(run)->forward;
+    TEXT_AUTO table = {0};
+
+    sql_add(script, SESSION_BEGIN);
+    if (!capture_create(run, flow, CAPTURE_LOG, error))
+        return false;
+    sql_add(script, SESSION_COMMIT);
+    text_appendf(&table, "ONLY %s", flow->from_qualified);
+    lock_print(run, text_string(&table), "SHARE ROW EXCLUSIVE", script);
+    capture_attach_sql(run, flow, script);
+    sql_note(script, "when a TRUNCATE of the table or log.budget makes the copy begin anew, also");
+    sql_note(script, "the functions as above, and the new table loses its indexes");
+    if (!capture_reset(run, flow, error))
+        return false;
+    flow_print(flow, script, EMPTY);
+    sql_add(script, SESSION_COMMIT);
+    return true;
 }

@@ -12,7 +12,8 @@
 
 #include "copy/copy.h"
 
-/* Phase function. */
+/* Phase functions. */
 bool arm_forward(struct run *run, struct error *error) MUST_CHECK;
+bool arm_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
 
 #endif

@@ -113,7 +113,7 @@ static const char STATISTICS[] =
     "           AND t.stxname = 'stat_' || s.oid)\n"
     "), statement AS (\n"
     "    SELECT 1 AS step, oid, format('CREATE STATISTICS %s%s ON %s FROM %s', name,\n"
-    "               CASE WHEN stxkind <> '{e}' THEN (\n"
+    "               CASE WHEN stxkind <> ARRAY['e'::\"char\"] THEN (\n"
     "                   SELECT format(' (%s)', string_agg(CASE k WHEN 'd' THEN 'ndistinct'\n"
     "                       WHEN 'f' THEN 'dependencies'\n"
     "                                                            ELSE 'mcv' END, ', '))\n"

@@ -282,6 +282,11 @@ static const char ROWS_AROUND[] =
     "  FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid\n"
     "      AND r.prrelid = {oid}\n"
     " WHERE p.puballtables OR r.oid IS NOT NULL\n"
+    /* its apply workers write without our triggers; how far it is (srsubstate) is no definition */
+    "UNION ALL\n"
+    "SELECT 'subscription', r.srsubid::text, ''\n"
+    "  FROM pg_subscription_rel r\n"
+    " WHERE r.srrelid = {oid}\n"
     "UNION ALL\n"
     "SELECT 'sequence', s.oid::text, format('%s %s %s %s %s %s', s.oid::regclass, d.refobjsubid,\n"
     "    d.deptype, s.relowner,\n"
@@ -317,24 +322,108 @@ static const char ROWS_AROUND_15[] =
     "  FROM pg_publication_namespace n JOIN pg_class c ON c.relnamespace = n.pnnspid\n"
     " WHERE c.oid = {oid}\n";
 
+/* All rows of a fingerprint; `table`: SQL for its oid. */
+static void fingerprint_rows_sql(const struct session *session, const char *table, struct text *sql)
+{
+    rows_sql(table, table, 0, sql);
+    sql_expand(sql, ROWS_AROUND, SQL_NAMES({"oid", sql_fragment(table)}));
+    if (session_server_version(session) >= 150000)
+        sql_expand(sql, ROWS_AROUND_15, SQL_NAMES({"oid", sql_fragment(table)}));
+}
+
+/*
+ * A plan with a constant of type oid depends on the relation of that oid, if there is one: every
+ * ALTER TABLE would have it planned anew, and the swap is made of those. So the oid goes in as a
+ * bigint that the planner cannot fold into one.
+ */
 bool attached_fingerprint(struct session *session, uint32_t oid, char digest[33],
                           struct error *error)
 {
     ROWS_AUTO rows = {0};
     TEXT_AUTO sql = {0};
+    char name[32];
+    char table[96];
 
+    snprintf(name, sizeof(name), "fingerprint_%u", oid);
+    snprintf(table, sizeof(table), "(SELECT n::oid FROM (SELECT %u::bigint AS n OFFSET 0) AS t)",
+             oid);
     text_append(&sql, "SELECT md5(coalesce(string_agg(jsonb_build_array(r.kind, r.object, "
                       "r.definition)::text, ''\n"
                       "              ORDER BY r.kind COLLATE \"C\", r.object COLLATE \"C\",\n"
                       "                  r.definition COLLATE \"C\"), ''))\n"
                       "  FROM (\n");
-    rows_sql("$1::oid", "$1::oid", 0, &sql);
-    sql_expand(&sql, ROWS_AROUND, SQL_NAMES({"oid", sql_fragment("$1::oid")}));
-    if (session_server_version(session) >= 150000)
-        sql_expand(&sql, ROWS_AROUND_15, SQL_NAMES({"oid", sql_fragment("$1::oid")}));
+    fingerprint_rows_sql(session, table, &sql);
     text_append(&sql, ") r");
-    if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(oid)), error))
+    if (!session_query_prepared(session, &rows, name, text_string(&sql), error))
         return error_context(error, "could not take the fingerprint of table %u", oid);
     snprintf(digest, 33, "%s", rows_text(&rows, 0, 0));
+    return true;
+}
+
+/*
+ * The same rows by part: what has a name of its own (a column, an index, a policy), with all that
+ * is said of it, or else a kind. Rows that go by oids are known by their kind.
+ */
+static const char PARTS[] =
+    "SELECT part, left(md5(string_agg(jsonb_build_array(kind, object, definition)::text, ''\n"
+    "                                 ORDER BY kind COLLATE \"C\", object COLLATE \"C\",\n"
+    "                                          definition COLLATE \"C\")), 8) AS digest\n"
+    "  FROM (SELECT CASE WHEN r.kind = 'dependent' THEN 'what depends on it'\n"
+    "                    WHEN r.object ~ '^[0-9 ]*$' THEN r.kind ELSE r.object END AS part, r.*\n"
+    "          FROM (\n{rows}) r) p\n"
+    " GROUP BY part";
+
+/* {parts} of the table $1. */
+static void parts_sql(const struct session *session, const char *template, struct text *sql)
+{
+    TEXT_AUTO rows = {0};
+    TEXT_AUTO parts = {0};
+
+    fingerprint_rows_sql(session, "$1::oid", &rows);
+    sql_expand(&parts, PARTS, SQL_NAMES({"rows", sql_fragment(text_string(&rows))}));
+    sql_expand(sql, template, SQL_NAMES({"parts", sql_fragment(text_string(&parts))}));
+}
+
+bool attached_parts(struct session *session, uint32_t oid, struct text *parts, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+    TEXT_AUTO sql = {0};
+
+    parts_sql(session, "SELECT jsonb_object_agg(part, digest) FROM (\n{parts}) AS now", &sql);
+    if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(oid)), error))
+        return error_context(error, "could not read the definition of table %u", oid);
+    text_append(parts, rows_text(&rows, 0, 0) != NULL ? rows_text(&rows, 0, 0) : "{}");
+    return true;
+}
+
+enum { CHANGED_MAX = 8 };
+
+/* $2 = parts as they were. */
+static const char CHANGED[] =
+    "SELECT coalesce(now.part, was.key)\n"
+    "           || CASE WHEN was.key IS NULL THEN ' (new)' WHEN now.part IS NULL THEN ' (gone)'\n"
+    "                   ELSE '' END,\n"
+    "       count(*) OVER ()\n"
+    "  FROM (\n{parts}) AS now\n"
+    "  FULL JOIN jsonb_each_text($2::jsonb) AS was ON was.key = now.part\n"
+    " WHERE now.digest IS DISTINCT FROM was.value\n"
+    " ORDER BY 1 LIMIT $3::int";
+
+bool attached_changed(struct session *session, uint32_t oid, const char *parts, struct text *names,
+                      struct error *error)
+{
+    ROWS_AUTO rows = {0};
+    TEXT_AUTO sql = {0};
+
+    parts_sql(session, CHANGED, &sql);
+    if (!session_query(session, &rows, text_string(&sql),
+                       PARAMS(NUMBER(oid), parts, NUMBER(CHANGED_MAX)), error))
+        return error_context(error, "could not compare the definition of table %u", oid);
+    for (int i = 0; i < rows_count(&rows); i++) {
+        text_separate(names, ", ");
+        text_append(names, rows_text(&rows, i, 0));
+    }
+    if (rows_count(&rows) == CHANGED_MAX && rows_int64(&rows, 0, 1) > CHANGED_MAX)
+        text_appendf(names, " and %d more", (int)rows_int64(&rows, 0, 1) - CHANGED_MAX);
     return true;
 }

@@ -33,6 +33,10 @@ static const struct operation OPERATIONS[] = {
 
 enum { OPERATION_COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
 
+/* Sizes of {mark}, in bytes (capture.h): from the first on it stands for every key, whether or not
+ * its rows were committed; from the second on nobody adds to it. */
+enum { MARK_BYTES = 256 * 1024, MARK_ENOUGH_BYTES = 1024 * 1024 };
+
 /*
  * {settings}: a SET clause for everything that the body depends on and the application could have
  * changed. A log body moves keys and converts nothing; a dual-write body converts values (time zone
@@ -41,7 +45,7 @@ enum { OPERATION_COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
  */
 static const char CREATE_FUNCTION[] =
     "CREATE OR REPLACE FUNCTION pghaul.{label}_{operation}() RETURNS trigger\n"
-    "    LANGUAGE plpgsql SECURITY DEFINER{settings} AS $pghaul${body}$pghaul$";
+    "    LANGUAGE plpgsql SECURITY DEFINER{settings} AS {body}";
 
 static const char LOG_SETTINGS[] = "\n    SET search_path = pg_catalog, pg_temp";
 
@@ -73,14 +77,18 @@ static const char LOG_BODY[] =
     "    IF TG_RELID <> {from_oid}::oid THEN\n"
     "        RAISE EXCEPTION 'pghaul: this function belongs to the triggers of another table';\n"
     "    END IF;\n"
-    "    IF pg_relation_size('{log}'::regclass) <= {budget} THEN\n"
+    "    IF pg_relation_size({log_literal}::regclass) <= {budget} THEN\n"
     "        INSERT INTO {log} ({k}) {keys};\n"
+    "    ELSIF pg_relation_size({mark_literal}::regclass) < {mark_enough} THEN\n"
+    "        INSERT INTO {mark} DEFAULT VALUES;\n"
     "    END IF;\n"
     "    RETURN NULL;\n"
     "END\n";
 
+/* #variable_conflict: a column may be called as a variable of ours is. */
 static const char DUAL_BODY[] =
-    "\nDECLARE\n"
+    "\n#variable_conflict use_column\n"
+    "DECLARE\n"
     "    equal boolean := false;\n"
     "    timeout text;\n"
     "    absent bigint;\n"
@@ -112,8 +120,13 @@ static const char DUAL_BODY[] =
     "            equal := false;\n"
     "        END;\n"
     "    END IF;\n"
-    "    IF NOT equal AND pg_relation_size('{log}'::regclass) <= {budget} THEN\n"
+    "    IF equal THEN\n"
+    "        RETURN NULL;\n"
+    "    END IF;\n"
+    "    IF pg_relation_size({log_literal}::regclass) <= {budget} THEN\n"
     "        INSERT INTO {log} ({k}) {keys};\n"
+    "    ELSIF pg_relation_size({mark_literal}::regclass) < {mark_enough} THEN\n"
+    "        INSERT INTO {mark} DEFAULT VALUES;\n"
     "    END IF;\n"
     "    RETURN NULL;\n"
     "END\n";
@@ -128,6 +141,8 @@ int64_t capture_budget_bytes(const struct run *run, int64_t table_bytes)
 }
 
 static const char *const MODE_NAMES[] = {"idle", "log", "dual-write"};
+
+enum { WARN_PERCENT = 80 };
 
 /* SET clauses of a mode, those of the planning session included. */
 static void append_settings(struct text *out, enum capture_mode mode,
@@ -167,36 +182,63 @@ static void function_sql(const struct run *run, const struct flow *flow, struct 
     flow_expand_with(flow, &body, template,
                      SQL_NAMES({"keys", sql_fragment(text_string(&keys))},
                                {"log", sql_fragment(text_string(&log))},
-                               {"budget", sql_fragment(NUMBER(state.budget_bytes))}));
+                               {"log_literal", sql_literal(text_string(&log))},
+                               {"budget", sql_fragment(NUMBER(state.budget_bytes))},
+                               {"mark_enough", sql_fragment(NUMBER(MARK_ENOUGH_BYTES))}));
     sql_expand(
         sql, CREATE_FUNCTION,
         SQL_NAMES({"label", sql_fragment(flow->label)},
                   {"operation", sql_fragment(operation != NULL ? operation->name : "truncate")},
                   {"settings", sql_fragment(text_string(&settings))},
-                  {"body", sql_fragment(text_string(&body))}));
+                  {"body", sql_body(text_string(&body))}));
+}
+
+void capture_functions_sql(const struct run *run, const struct flow *flow,
+                           struct capture_state state, struct text *sql)
+{
+    if (state.budget_bytes == 0)
+        state.budget_bytes = capture_budget_bytes(run, table_bytes(run));
+    for (int i = 0; i < OPERATION_COUNT; i++) {
+        function_sql(run, flow, state, &OPERATIONS[i], sql);
+        text_append(sql, ";\n");
+    }
+    function_sql(run, flow, state, NULL, sql);
+    text_append(sql, ";\n");
+}
+
+/* In a transaction. */
+static bool set_both(struct run *run, const struct flow *flow, struct capture_state state,
+                     struct error *error)
+{
+    TEXT_AUTO sql = {0};
+    char fact[160];
+
+    if (state.budget_bytes == 0)
+        state.budget_bytes = capture_budget_bytes(run, table_bytes(run));
+    capture_functions_sql(run, flow, state, &sql);
+    snprintf(fact, sizeof(fact),
+             "{\"mode\": \"%s\", \"side\": \"%c\", \"budget\": %" PRId64 ", \"warned\": %s}",
+             MODE_NAMES[state.mode], state.side, state.budget_bytes,
+             state.warned ? "true" : "false");
+    if (!session_run_text(run->session, &sql, error))
+        return error_context(error, "could not switch the capture to %s", MODE_NAMES[state.mode]);
+    if (run->trial)
+        return true;
+    return job_set_fact(run->session, &run->job, flow->fact, fact, error) &&
+           job_event(run->session, run->job.id, "capture", error, "%s: %s, side %c", flow->fact,
+                     MODE_NAMES[state.mode], state.side);
 }
 
 bool capture_set(struct run *run, const struct flow *flow, struct capture_state state,
                  struct error *error)
 {
-    TEXT_AUTO sql = {0};
-    char fact[128];
-
-    if (state.budget_bytes == 0)
-        state.budget_bytes = capture_budget_bytes(run, table_bytes(run));
-    for (int i = 0; i < OPERATION_COUNT; i++) {
-        function_sql(run, flow, state, &OPERATIONS[i], &sql);
-        text_append(&sql, ";\n");
-    }
-    function_sql(run, flow, state, NULL, &sql);
-    snprintf(fact, sizeof(fact), "{\"mode\": \"%s\", \"side\": \"%c\", \"budget\": %" PRId64 "}",
-             MODE_NAMES[state.mode], state.side, state.budget_bytes);
-    /* One statement string is one transaction, unless one is open already. */
-    if (!session_run_text(run->session, &sql, error))
-        return error_context(error, "could not switch the capture to %s", MODE_NAMES[state.mode]);
-    return job_set_fact(run->session, &run->job, flow->fact, fact, error) &&
-           job_event(run->session, run->job.id, "capture", error, "%s: %s, side %c", flow->fact,
-                     MODE_NAMES[state.mode], state.side);
+    if (session_in_transaction(run->session))
+        return set_both(run, flow, state, error);
+    if (session_begin(run->session, error) && set_both(run, flow, state, error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
 }
 
 bool capture_get(struct session *session, const struct flow *flow, struct capture_state *state,
@@ -207,11 +249,12 @@ bool capture_get(struct session *session, const struct flow *flow, struct captur
 
     if (!session_query(session, &rows,
                        "SELECT facts -> $2 ->> 'mode', facts -> $2 ->> 'side',\n"
-                       "       facts -> $2 ->> 'budget'\n"
+                       "       facts -> $2 ->> 'budget',\n"
+                       "       coalesce((facts -> $2 ->> 'warned')::bool, false)\n"
                        "  FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(flow->job), flow->fact), error))
         return false;
-    *state = (struct capture_state){CAPTURE_IDLE, 'a', 0};
+    *state = (struct capture_state){CAPTURE_IDLE, 'a', 0, false};
     mode = rows_count(&rows) == 1 ? rows_text(&rows, 0, 0) : NULL;
     if (mode == NULL)
         return true;
@@ -220,6 +263,7 @@ bool capture_get(struct session *session, const struct flow *flow, struct captur
             state->mode = (enum capture_mode)i;
     state->side = rows_text(&rows, 0, 1)[0];
     state->budget_bytes = rows_int64(&rows, 0, 2);
+    state->warned = rows_bool(&rows, 0, 3);
     return true;
 }
 
@@ -240,13 +284,18 @@ bool capture_set_mode(struct run *run, const struct flow *flow, enum capture_mod
  * tables and triggers */
 
 /* vacuum_truncate off: a vacuum that cuts the log's tail would lock it against the application's
- * writers (F30). */
+ * writers (F30). Replica identity: without one, no key could be taken out of the log any more once
+ * somebody makes a publication FOR ALL TABLES. */
 static const char CREATE_TABLES[] =
     "CREATE TABLE {log_a} ({k_definition}) WITH (vacuum_truncate = off);\n"
     "CREATE TABLE {log_b} ({k_definition}) WITH (vacuum_truncate = off);\n"
-    "CREATE TABLE {mark} (at timestamptz NOT NULL DEFAULT clock_timestamp());\n"
+    "CREATE TABLE {mark} (at timestamptz NOT NULL DEFAULT clock_timestamp())\n"
+    "    WITH (vacuum_truncate = off);\n"
     "CREATE TABLE {stuck} ({k_definition}, sqlstate text, message text,\n"
-    "                      at timestamptz NOT NULL DEFAULT clock_timestamp())";
+    "                      at timestamptz NOT NULL DEFAULT clock_timestamp());\n"
+    "ALTER TABLE {log_a} REPLICA IDENTITY FULL;\n"
+    "ALTER TABLE {log_b} REPLICA IDENTITY FULL;\n"
+    "ALTER TABLE {stuck} REPLICA IDENTITY FULL";
 
 bool capture_make_private(struct session *session, const struct flow *flow, const char *table,
                           struct error *error)
@@ -285,18 +334,29 @@ static const char CREATE_TRIGGER[] =
     "    FOR EACH {each} EXECUTE FUNCTION pghaul.{label}_{operation}();\n"
     "ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}_{operation}";
 
-static bool create_trigger(struct run *run, const struct flow *flow, const char *table,
-                           const char *operation, const char *when, const char *referencing,
-                           const char *each, struct error *error)
+/* The statements of trigger `number`; the one behind OPERATIONS is that for TRUNCATE. */
+static void trigger_sql(const struct run *run, const struct flow *flow, const char *table,
+                        int number, struct text *sql)
 {
-    TEXT_AUTO sql = {0};
+    static const struct operation TRUNCATE = {"truncate", "TRUNCATE", "", NULL, NULL};
+    bool truncate = number == OPERATION_COUNT;
+    const struct operation *operation = truncate ? &TRUNCATE : &OPERATIONS[number];
+    bool per_row = run->job.settings.capture == CAPTURE_ROW && !truncate;
 
-    flow_expand_with(flow, &sql, CREATE_TRIGGER,
+    flow_expand_with(flow, sql, CREATE_TRIGGER,
                      SQL_NAMES({"table", sql_fragment(table)},
-                               {"operation", sql_fragment(operation)}, {"when", sql_fragment(when)},
-                               {"referencing", sql_fragment(referencing)},
-                               {"each", sql_fragment(each)}));
-    return run_ddl(run, text_string(&sql), error);
+                               {"operation", sql_fragment(operation->name)},
+                               {"when", sql_fragment(operation->when)},
+                               {"referencing", sql_fragment(per_row ? "" : operation->referencing)},
+                               {"each", sql_fragment(per_row ? "ROW" : "STATEMENT")}));
+}
+
+void capture_attach_sql(const struct run *run, const struct flow *flow, struct text *sql)
+{
+    for (int i = 0; i <= OPERATION_COUNT; i++) {
+        trigger_sql(run, flow, flow->from_qualified, i, sql);
+        text_append(sql, ";\n");
+    }
 }
 
 bool capture_attach(struct run *run, const struct flow *flow, struct error *error)
@@ -307,15 +367,14 @@ bool capture_attach(struct run *run, const struct flow *flow, struct error *erro
 bool capture_attach_to(struct run *run, const struct flow *flow, const char *from_qualified,
                        struct error *error)
 {
-    bool per_row = run->job.settings.capture == CAPTURE_ROW;
+    for (int i = 0; i <= OPERATION_COUNT; i++) {
+        TEXT_AUTO sql = {0};
 
-    for (int i = 0; i < OPERATION_COUNT; i++)
-        if (!create_trigger(run, flow, from_qualified, OPERATIONS[i].name, OPERATIONS[i].when,
-                            per_row ? "" : OPERATIONS[i].referencing, per_row ? "ROW" : "STATEMENT",
-                            error))
+        trigger_sql(run, flow, from_qualified, i, &sql);
+        if (!run_ddl(run, text_string(&sql), error))
             return false;
-    return create_trigger(run, flow, from_qualified, "truncate", "TRUNCATE", "", "STATEMENT",
-                          error);
+    }
+    return true;
 }
 
 bool capture_attached(struct session *session, const struct flow *flow, bool *attached,
@@ -323,15 +382,14 @@ bool capture_attached(struct session *session, const struct flow *flow, bool *at
 {
     ROWS_AUTO rows = {0};
 
-    if (!flow_query(
-            flow, session, &rows,
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = {from_oid}::oid AND "
-            "starts_with(tgname, "
-            "'{trigger}_') AND tgfoid = ANY (ARRAY[to_regprocedure('pghaul.{label}_insert()'), "
-            "to_regprocedure('pghaul.{label}_update()'), "
-            "to_regprocedure('pghaul.{label}_delete()'), "
-            "to_regprocedure('pghaul.{label}_truncate()')]::oid[])",
-            NO_PARAMS, error))
+    if (!flow_query(flow, session, &rows,
+                    "SELECT count(*) FROM pg_trigger WHERE tgrelid = {from_oid}::oid AND "
+                    "starts_with(tgname, "
+                    "{trigger_prefix}) AND tgfoid = ANY (ARRAY[to_regprocedure({insert_function}), "
+                    "to_regprocedure({update_function}), "
+                    "to_regprocedure({delete_function}), "
+                    "to_regprocedure({truncate_function})]::oid[])",
+                    NO_PARAMS, error))
         return false;
     *attached = rows_int64(&rows, 0, 0) == OPERATION_COUNT + 1;
     return true;
@@ -345,7 +403,7 @@ bool capture_any_trigger(struct session *session, const struct flow *flow, bool 
     if (!flow_query(flow, session, &rows,
                     "SELECT EXISTS (SELECT FROM pg_trigger\n"
                     "                WHERE tgrelid = {from_oid}::oid AND starts_with(tgname, "
-                    "'{trigger}_'))",
+                    "{trigger_prefix}))",
                     NO_PARAMS, error))
         return false;
     *found = rows_bool(&rows, 0, 0);
@@ -367,9 +425,11 @@ bool capture_marked(struct session *session, const struct flow *flow, const stru
         state.budget_bytes = capture_budget_bytes(run, table_bytes(run));
     if (!flow_query(flow, session, &rows,
                     "SELECT EXISTS (SELECT FROM {mark})\n"
-                    "       OR greatest(pg_relation_size('{log_a}'), pg_relation_size('{log_b}')) "
+                    "       OR pg_relation_size({mark_literal}) >= $2::bigint\n"
+                    "       OR greatest(pg_relation_size({log_a_literal}), "
+                    "pg_relation_size({log_b_literal})) "
                     "> $1::bigint",
-                    PARAMS(NUMBER(state.budget_bytes)), error))
+                    PARAMS(NUMBER(state.budget_bytes), NUMBER(MARK_BYTES)), error))
         return false;
     *marked = rows_bool(&rows, 0, 0);
     return true;
@@ -395,7 +455,7 @@ bool capture_size(struct session *session, const struct flow *flow, struct captu
 
     if (!flow_query(
             flow, session, &rows,
-            "SELECT pg_relation_size('{log_a}'), pg_relation_size('{log_b}'),\n"
+            "SELECT pg_relation_size({log_a_literal}), pg_relation_size({log_b_literal}),\n"
             "       NOT EXISTS (SELECT FROM {log_a}) AND NOT EXISTS (SELECT FROM {log_b}),\n"
             "       (SELECT count(*) FROM {stuck}),\n"
             "       (SELECT count(*) FROM {stuck}\n"
@@ -412,6 +472,54 @@ bool capture_size(struct session *session, const struct flow *flow, struct captu
         .refused_keys = rows_int64(&rows, 0, 4),
         .block_bytes = rows_int64(&rows, 0, 5),
     };
+    return true;
+}
+
+/* One of several processes that see it is the one that says it. */
+static bool tell_once(struct run *run, const struct flow *flow, int64_t bytes, int64_t budget_bytes,
+                      bool *told, struct error *error)
+{
+    int64_t changed = 0;
+
+    if (session_begin(run->session, error) &&
+        session_execute(run->session,
+                        "UPDATE pghaul.job SET facts = jsonb_set(facts, ARRAY[$2, 'warned'], "
+                        "'true')\n"
+                        " WHERE id = $1::bigint\n"
+                        "   AND NOT coalesce((facts -> $2 ->> 'warned')::bool, false)",
+                        PARAMS(NUMBER(run->job.id), flow->fact), &changed, error) &&
+        (changed == 0 || job_event(run->session, run->job.id, "budget", error,
+                                   "%s: the change log has %" PRId64 " of %" PRId64 " bytes",
+                                   flow->fact, bytes, budget_bytes)) &&
+        session_commit(run->session, error)) {
+        *told = changed > 0;
+        return true;
+    }
+    session_rollback(run->session);
+    return false;
+}
+
+bool capture_warn_early(struct run *run, const struct flow *flow, const struct capture_size *size,
+                        struct error *error)
+{
+    struct capture_state state;
+    int64_t bytes;
+    bool told;
+
+    if (!capture_get(run->session, flow, &state, error))
+        return false;
+    bytes = state.side == 'a' ? size->a_bytes : size->b_bytes;
+    if (state.mode == CAPTURE_IDLE || state.warned || state.budget_bytes == 0 ||
+        bytes <= state.budget_bytes / 100 * WARN_PERCENT)
+        return true;
+    if (!tell_once(run, flow, bytes, state.budget_bytes, &told, error))
+        return false;
+    if (told)
+        log_warning(run->log,
+                    "the change log has used %" PRId64 " %% of log.budget; when it outgrows it, %s",
+                    bytes * 100 / state.budget_bytes,
+                    flow->direction == FLOW_FORWARD ? "the copy begins anew"
+                                                    : "the way back is closed");
     return true;
 }
 
@@ -444,7 +552,8 @@ static const char FINGERPRINT[] =
     "attnum))\n"
     "              FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0),\n"
     "           (SELECT string_agg(concat_ws(':', oid, xmin, tgenabled), ',' ORDER BY tgname)\n"
-    "              FROM pg_trigger WHERE tgrelid = c.oid AND starts_with(tgname, '{trigger}_'))) "
+    "              FROM pg_trigger WHERE tgrelid = c.oid AND starts_with(tgname, "
+    "{trigger_prefix}))) "
     "AS f\n"
     "      FROM pg_class AS c WHERE c.oid = {from_oid}::oid) AS x";
 

@@ -13,8 +13,16 @@
  *
  * The change log is two tables, a and b, that take turns: the functions write one side, replay
  * drains the other. A third, `mark`, gets a row from TRUNCATE: it stands for every key. So does a
- * side that outgrew its budget: the functions then log no more, and the size itself is the marker
- * (no row is read for it, so that SERIALIZABLE transactions meet nothing new).
+ * row from a change that finds the side outgrown its budget: its keys are not logged. Rows of
+ * `mark` are written blindly and read by us only, so that SERIALIZABLE transactions meet nothing
+ * new; what a function looks at is the size of files. A size alone would not do: a file that grew
+ * is neither logged itself (T1 extends the side, T2 finds it too long and commits, the server dies
+ * before T1's record is flushed: the standby's file is short) nor for ever (VACUUM FULL). The row
+ * of T2 is as durable as its change. So that `mark` does not grow without end either, functions
+ * add to it only while it is below 1 MB; and from 256 kB on its size is a marker, too, because who
+ * finds it full leaves no row, and the rows that made it so may be of one transaction that was
+ * rolled back. What is between the two sizes was in the WAL before that change committed, except
+ * for the last pages that are just being added: the file is above 256 kB on every standby.
  *
  * Why a change cannot be lost: the keys are written by the transaction that makes the change,
  * before it commits, by a plain INSERT that nothing can hide (no snapshot, no setting, no order of
@@ -48,6 +56,7 @@ struct capture_state {
      * would take an outgrown log, which misses keys, for a whole one.
      */
     int64_t budget_bytes;
+    bool warned; /* of this side, since it began (capture_warn_early()) */
 };
 
 /* Takes every right on one of our tables from everybody else, default privileges' too. `table`: as
@@ -74,8 +83,13 @@ bool capture_attached(struct session *session, const struct flow *flow, bool *at
 bool capture_any_trigger(struct session *session, const struct flow *flow, bool *found,
                          struct error *error) MUST_CHECK;
 
-/* Replaces the functions' bodies and records it in the job's facts, in the open transaction if any.
- */
+/* What capture_attach() sends, and what capture_set() sends; for --dry-run. */
+void capture_attach_sql(const struct run *run, const struct flow *flow, struct text *sql);
+void capture_functions_sql(const struct run *run, const struct flow *flow,
+                           struct capture_state state, struct text *sql);
+
+/* Replaces the functions' bodies and records it in the job's facts: in one transaction, the open
+ * one if any, so that whoever reads the fact knows what the functions do. */
 bool capture_set(struct run *run, const struct flow *flow, struct capture_state state,
                  struct error *error) MUST_CHECK;
 /* Changes the mode, not the side; nothing when it is that already. */
@@ -103,6 +117,12 @@ struct capture_size {
 };
 bool capture_size(struct session *session, const struct flow *flow, struct capture_size *size,
                   struct error *error) MUST_CHECK;
+/*
+ * Says once, on stderr and as an event, that the side that is written has passed 80 % of its
+ * budget; again only when another side has begun. `size`: as measured. Outside a transaction.
+ */
+bool capture_warn_early(struct run *run, const struct flow *flow, const struct capture_size *size,
+                        struct error *error) MUST_CHECK;
 /* Rows of the log, exactly: reads it. */
 bool capture_count(struct session *session, const struct flow *flow, int64_t *keys,
                    struct error *error) MUST_CHECK;

@@ -50,3 +50,48 @@ bool copy_set_shadow(struct run *run, uint32_t oid, struct error *error)
     copy_rename(run);
     return job_set_fact(run->session, &run->job, "shadow_oid", NUMBER(oid), error);
 }
+
+bool copy_remember(struct run *run, const char *index_sql, const char *owed_sql,
+                   struct error *error)
+{
+    struct copy *copy = copy_of(run);
+
+    if (run->trial) {
+        copy->trial_index_sql = arena_copy(&copy->plan.arena, index_sql);
+        copy->trial_owed_sql = arena_copy(&copy->plan.arena, owed_sql);
+        return true;
+    }
+    return session_execute(
+        run->session,
+        "UPDATE pghaul.job SET facts = facts || jsonb_build_object('index_sql', $2::text,\n"
+        "                                                          'owed_sql', $3::text)\n"
+        " WHERE id = $1::bigint",
+        PARAMS(NUMBER(run->job.id), index_sql, owed_sql), NULL, error);
+}
+
+static bool append_fact(struct run *run, const char *name, const char *of_trial, struct text *sql,
+                        struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (run->trial) {
+        text_append(sql, of_trial != NULL ? of_trial : "");
+        return true;
+    }
+    if (!session_query(run->session, &rows,
+                       "SELECT coalesce(facts ->> $2, '') FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(run->job.id), name), error))
+        return false;
+    text_append(sql, rows_text(&rows, 0, 0));
+    return true;
+}
+
+bool copy_index_sql(struct run *run, struct text *sql, struct error *error)
+{
+    return append_fact(run, "index_sql", copy_of(run)->trial_index_sql, sql, error);
+}
+
+bool copy_owed_sql(struct run *run, struct text *sql, struct error *error)
+{
+    return append_fact(run, "owed_sql", copy_of(run)->trial_owed_sql, sql, error);
+}

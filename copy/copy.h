@@ -16,6 +16,9 @@ struct copy {
     uint32_t shadow_oid;  /* 0 until there is a shadow; the same table after the swap */
     struct flow forward;  /* from the source to the shadow */
     struct flow backward; /* from the new table to the old one; made as soon as there is a shadow */
+    /* Of a trial, which has no row: what copy_remember() was given. In the plan's arena. */
+    const char *trial_index_sql;
+    const char *trial_owed_sql;
 };
 
 static inline struct copy *copy_of(const struct run *run)
@@ -29,6 +32,17 @@ void copy_unload(struct run *run);
 
 /* Names and flows again, after the job got its number or the shadow its oid. */
 void copy_rename(struct run *run);
+
+/*
+ * What must be run again after the shadow's indexes were dropped and made anew
+ * (attached_index_sql), and after the swap added its constraints (attached_owed_sql): kept in the
+ * job's facts.
+ */
+bool copy_remember(struct run *run, const char *index_sql, const char *owed_sql,
+                   struct error *error) MUST_CHECK;
+/* Appends them. */
+bool copy_index_sql(struct run *run, struct text *sql, struct error *error) MUST_CHECK;
+bool copy_owed_sql(struct run *run, struct text *sql, struct error *error) MUST_CHECK;
 
 /* Remembers the shadow's oid in the job's facts. */
 bool copy_set_shadow(struct run *run, uint32_t oid, struct error *error) MUST_CHECK;

@@ -18,6 +18,7 @@ enum {
     ROUNDS_MAX = 3,
     INSIST_TRIES = 3,
     KEYS_UNDER_LOCK_MAX = 100, /* rows of the log; 500 keys took some 40 ms */
+    COMMIT_MS = 15,            /* kept for the flush at COMMIT, which no timeout ends */
 };
 
 /* One swap: who leaves the user's schema, who arrives, and what it took. */
@@ -27,6 +28,7 @@ struct swap {
     const struct flow *flow;
     bool forward;
     bool accept_loss;
+    bool redefined;                /* look_again() found another definition */
     const char *away;              /* name in schema pghaul of the one that leaves */
     const char *arriving;          /* name in schema pghaul of the one that arrives */
     const char *leaving_qualified; /* after the swap */
@@ -148,16 +150,10 @@ static bool make_sql(struct swap *swap, struct error *error)
         return false;
     exchange_tables(swap, sql);
     if (swap->forward) {
-        ROWS_AUTO rows = {0};
-
         add_owed_constraints(swap, sql);
         /* their comments, as shadow_strip() found them */
-        if (!session_query(
-                swap->run->session, &rows,
-                "SELECT coalesce(facts ->> 'owed_sql', '') FROM pghaul.job WHERE id = $1::bigint",
-                PARAMS(NUMBER(swap->run->job.id)), error))
+        if (!copy_owed_sql(swap->run, sql, error))
             return false;
-        text_append(sql, rows_text(&rows, 0, 0));
     }
     if (!exchange_sequences(swap, sql, error))
         return false;
@@ -197,7 +193,7 @@ static bool refuse_stuck(const struct swap *swap, int64_t keys, struct error *er
     if (swap->forward) {
         error_set(error, ERROR_DIFFERS, "%" PRId64 " rows cannot go into the new table", keys);
         return error_hint(error, "pghaul verify %s names one; their keys are in pghaul.%s_stuck",
-                          swap->run->job.name, swap->flow->label);
+                          SHELL_WORD(swap->run->job.name), swap->flow->label);
     }
     error_set(error, ERROR_NEEDS_PERSON, "%" PRId64 " rows cannot go back into the old table",
               keys);
@@ -229,8 +225,9 @@ static bool prepare(struct swap *swap, struct error *error)
             capture_set_mode(swap->run, swap->flow, CAPTURE_DUAL, error)) &&
            drain(swap, error) && lock_wait_old_snapshots(swap->run, error) && drain(swap, error) &&
            replay_prepare(swap->run->session, swap->flow, error) && make_sql(swap, error) &&
-           /* once before the lock, so that under it the catalogue is in the session's caches */
-           attached_fingerprint(swap->run->session, swap->leaving_oid, warm, error);
+           /* once before the lock, so that under it they are planned */
+           attached_fingerprint(swap->run->session, swap->leaving_oid, warm, error) &&
+           attached_fingerprint(swap->run->session, swap->arriving_oid, warm, error);
 }
 
 /* ------------------------------------------------------------------------------------------------------
@@ -251,18 +248,19 @@ static int64_t left_ms(const struct swap *swap, int64_t start_us)
  * application wants no lock that conflicts. That of `from` is given back at once: with it in hand,
  * an ANALYZE of a transaction that has written could be the victim of a deadlock with us (F41).
  */
+static const char RUNGS[] =
+    "SELECT set_config('lock_timeout', (setting::bigint + 4000)::text, true)\n"
+    "  FROM pg_settings WHERE name = 'deadlock_timeout';\n"
+    "LOCK TABLE {mark}, {stuck}, {log_a}, {log_b}, {to}\n"
+    "    IN SHARE UPDATE EXCLUSIVE MODE;\n"
+    "SAVEPOINT rung;\n"
+    "LOCK TABLE {from} IN SHARE UPDATE EXCLUSIVE MODE;\n"
+    "ROLLBACK TO SAVEPOINT rung; RELEASE SAVEPOINT rung";
+
 static bool take_rungs(struct swap *swap, struct error *error)
 {
     return session_begin(swap->run->session, error) &&
-           flow_run(swap->flow, swap->run->session,
-                    "SELECT set_config('lock_timeout', (setting::bigint + 4000)::text, true)\n"
-                    "  FROM pg_settings WHERE name = 'deadlock_timeout';\n"
-                    "LOCK TABLE {mark}, {stuck}, {log_a}, {log_b}, {to}\n"
-                    "    IN SHARE UPDATE EXCLUSIVE MODE;\n"
-                    "SAVEPOINT rung;\n"
-                    "LOCK TABLE {from} IN SHARE UPDATE EXCLUSIVE MODE;\n"
-                    "ROLLBACK TO SAVEPOINT rung; RELEASE SAVEPOINT rung",
-                    error);
+           flow_run(swap->flow, swap->run->session, RUNGS, error);
 }
 
 /* Is the log short enough to be replayed under the lock, within LOCK_WORK_MS? */
@@ -306,13 +304,23 @@ static bool climb(struct swap *swap, struct error *error)
     }
 }
 
-/* What a writer may wait for one try: for the locks, behind which it queues, and for the work. */
-static int64_t hold_limit_ms(const struct swap *swap)
+/*
+ * When a try must be at its COMMIT: what a writer may wait for one try, for the locks, behind which
+ * it queues, and for the work, less what the commit takes.
+ */
+static int64_t commit_by_ms(const struct swap *swap)
 {
     const struct settings *settings = &swap->run->job.settings;
+    int64_t limit_ms = settings->cutover_hold_ms > settings->cutover_wait_ms
+                           ? settings->cutover_hold_ms
+                           : settings->cutover_wait_ms;
 
-    return settings->cutover_hold_ms > settings->cutover_wait_ms ? settings->cutover_hold_ms
-                                                                 : settings->cutover_wait_ms;
+    return limit_ms > 2 * COMMIT_MS ? limit_ms - COMMIT_MS : (limit_ms + 1) / 2;
+}
+
+static void time_limit_sql(int64_t ms, struct text *sql)
+{
+    text_appendf(sql, "SET LOCAL statement_timeout = %" PRId64, ms);
 }
 
 /*
@@ -324,13 +332,25 @@ static bool in_time(const struct swap *swap, struct error *error)
     int64_t ms = (clock_us() - swap->locked_us + swap->waited_us) / 1000;
     TEXT_AUTO sql = {0};
 
-    if (ms >= hold_limit_ms(swap)) {
+    if (ms >= commit_by_ms(swap)) {
         error_set(error, ERROR_LOCK,
-                  "a try of the swap took %" PRId64 " ms, more than cutover.hold", ms);
+                  "a try of the swap took %" PRId64 " ms, too long for cutover.hold", ms);
         return false;
     }
-    text_appendf(&sql, "SET LOCAL statement_timeout = %" PRId64, hold_limit_ms(swap) - ms);
+    time_limit_sql(commit_by_ms(swap) - ms, &sql);
     return session_run_text(swap->run->session, &sql, error);
+}
+
+static const char *const LOCKS[] = {
+    "LOCK TABLE ONLY {from} IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE ONLY {to} IN ACCESS EXCLUSIVE MODE",
+    "LOCK TABLE {log_a}, {log_b}, {mark}, {stuck} IN EXCLUSIVE MODE",
+};
+
+static void lock_sql(const struct flow *flow, size_t number, int64_t wait_ms, struct text *sql)
+{
+    text_appendf(sql, "SET LOCAL lock_timeout = %" PRId64 "; ", wait_ms);
+    flow_expand(flow, sql, LOCKS[number]);
 }
 
 /* One deadline for all locks together. `from` is the one that others want; whoever has it is alone
@@ -339,17 +359,11 @@ static bool take_locks(struct swap *swap, struct error *error)
 {
     int64_t start_us = clock_us();
     TEXT_AUTO sql = {0};
-    static const char *const LOCKS[] = {
-        "LOCK TABLE ONLY {from} IN ACCESS EXCLUSIVE MODE",
-        "LOCK TABLE ONLY {to} IN ACCESS EXCLUSIVE MODE",
-        "LOCK TABLE {log_a}, {log_b}, {mark}, {stuck} IN EXCLUSIVE MODE",
-    };
 
     for (size_t i = 0; i < sizeof(LOCKS) / sizeof(LOCKS[0]); i++) {
         text_clear(&sql);
-        text_appendf(&sql, "SET LOCAL lock_timeout = %" PRId64 "; %s", left_ms(swap, start_us),
-                     LOCKS[i]);
-        if (!flow_run(swap->flow, swap->run->session, text_string(&sql), error))
+        lock_sql(swap->flow, i, left_ms(swap, start_us), &sql);
+        if (!session_run_text(swap->run->session, &sql, error))
             return false;
         if (i == 0) {
             swap->locked_us = clock_us();
@@ -404,14 +418,66 @@ static bool look_again(struct swap *swap, struct error *error)
         return false;
     if (strcmp(definition, text_string(&agreed)) == 0 || swap->accept_loss)
         return true;
-    error_set(error, ERROR_DIFFERS, "the table's definition was changed since the %s",
-              swap->forward ? "job began" : "cut-over");
-    error_detail(error, "grants, policies, comments, indexes, constraints or what depends on it "
-                        "are not what they were, "
-                        "and would be lost by the swap");
-    return error_hint(error, swap->forward
-                                 ? "abort the job and start again"
-                                 : "undo that change, or accept its loss with --accept-loss");
+    swap->redefined = true;
+    return error_set(error, ERROR_DIFFERS, "the table's definition was changed since the %s",
+                     swap->forward ? "job began" : "cut-over");
+}
+
+/* The parts of that definition, as they were: NULL or "" when they are not known. */
+static bool agreed_parts(const struct swap *swap, struct rows *rows, const char **parts,
+                         struct error *error)
+{
+    if (swap->forward) {
+        *parts = swap->copy->plan.attached_parts;
+        return true;
+    }
+    if (!session_query(swap->run->session, rows,
+                       "SELECT facts ->> 'new_parts' FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(swap->run->job.id)), error))
+        return false;
+    *parts = rows_text(rows, 0, 0);
+    return true;
+}
+
+/* What it was that look_again() found, named when the locks are given back. */
+static bool explain_redefined(const struct swap *swap, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+    TEXT_AUTO names = {0};
+    struct error ignored = {0};
+    const char *parts = NULL;
+
+    if (!agreed_parts(swap, &rows, &parts, &ignored) || parts == NULL ||
+        !attached_changed(swap->run->session, swap->leaving_oid, parts, &names, &ignored))
+        log_verbose(swap->run->log, "could not name what was changed: %s", ignored.message);
+    error_detail(error, "%s; the swap would lose that",
+                 names.used > 0 ? text_string(&names)
+                                : "grants, policies, comments, indexes, constraints or what "
+                                  "depends on it are not what they were");
+    if (strstr(text_string(&names), "subscription") != NULL)
+        return error_hint(error, swap->forward
+                                     ? "what a subscription writes is not captured: abort the job "
+                                       "and start again without it"
+                                     : "what a subscription writes does not reach the old table: "
+                                       "finish the job, or accept the loss with --accept-loss");
+    return error_hint(error,
+                      swap->forward
+                          ? "undo that change, then cutover again; or abort the job and start again"
+                          : "undo that change, or accept its loss with --accept-loss");
+}
+
+/* After the cut-over, for a rollback that is refused: outside its lock, and if it fails, a rollback
+ * can say less. */
+static void keep_parts(const struct swap *swap)
+{
+    TEXT_AUTO parts = {0};
+    struct error ignored = {0};
+
+    if (!attached_parts(swap->run->session, swap->arriving_oid, &parts, &ignored) ||
+        !job_set_fact(swap->run->session, &swap->run->job, "new_parts", text_string(&parts),
+                      &ignored))
+        log_verbose(swap->run->log, "could not keep the new table's definition: %s",
+                    ignored.message);
 }
 
 static bool replay_rest(struct swap *swap, struct error *error)
@@ -466,8 +532,16 @@ static bool record(struct swap *swap, struct error *error)
                       "ACCESS EXCLUSIVE", swap->waited_us / 1000,
                       (clock_us() - swap->locked_us) / 1000, swap->attempts, error))
         return false;
+    log_verbose(swap->run->log, "%s", text_string(&swap->sql));
+    if (!job_event(session, swap->run->job.id, "ddl", error, "%s", text_string(&swap->sql)))
+        return false;
     if (swap->copy->plan.no_rollback &&
         !job_set_fact(session, &swap->run->job, "no_way_back", "true", error))
+        return false;
+    if (!swap->forward &&
+        !session_execute(session,
+                         "UPDATE pghaul.job SET facts = facts - 'old_table' WHERE id = $1::bigint",
+                         PARAMS(NUMBER(swap->run->job.id)), NULL, error))
         return false;
     text_appendf(&old, "pghaul.%s", swap->copy->names.old);
     if (swap->forward &&
@@ -480,11 +554,11 @@ static bool record(struct swap *swap, struct error *error)
              session,
              "UPDATE pghaul.phase SET state = 'done', started_at = coalesce(started_at, "
              "clock_timestamp()),\n"
-             "       seconds = CASE name WHEN 'cutover' THEN $2::double precision ELSE seconds "
-             "END\n"
+             "       seconds = CASE name WHEN 'cutover' THEN $2::double precision / 1000000\n"
+             "                           ELSE seconds END\n"
              " WHERE job = $1::bigint AND name IN ('ready', 'cutover')",
-             PARAMS(NUMBER(swap->run->job.id), NUMBER((clock_us() - swap->locked_us) / 1000000)),
-             NULL, error) ||
+             PARAMS(NUMBER(swap->run->job.id), NUMBER(clock_us() - swap->locked_us)), NULL,
+             error) ||
          !session_execute(session, "UPDATE pghaul.job SET phase = 'finish' WHERE id = $1::bigint",
                           PARAMS(NUMBER(swap->run->job.id)), NULL, error)))
         return false;
@@ -549,7 +623,7 @@ static bool wait_for_blocker(struct swap *swap, bool *blocked, struct error *err
     return true;
 }
 
-static bool give_up(struct swap *swap, const struct error *last, struct error *error)
+static bool give_up(struct swap *swap, bool blocked, const struct error *last, struct error *error)
 {
     TEXT_AUTO blockers = {0};
     struct error ignored = {0};
@@ -561,7 +635,9 @@ static bool give_up(struct swap *swap, const struct error *last, struct error *e
     error_set(error, ERROR_LOCK, "could not swap in %d tries: %s", swap->attempts, why.message);
     if (blockers.used > 0)
         error_detail(error, "%s", text_string(&blockers));
-    return error_hint(error, "the job is as it was; try again when that transaction is over");
+    return error_hint(error, "the job is as it was; try again when %s",
+                      blocked ? "that transaction is over"
+                              : "the server is less busy, or with a longer cutover.hold");
 }
 
 static bool try_until_done(struct swap *swap, struct error *error)
@@ -580,6 +656,8 @@ static bool try_until_done(struct swap *swap, struct error *error)
                 return true;
             last = *error;
             session_rollback(swap->run->session);
+            if (swap->redefined)
+                return explain_redefined(swap, error);
             if (error->code == ERROR_CONNECTION || !worth_another_try(error))
                 return false;
             log_verbose(swap->run->log, "swap, try %d: %s", swap->attempts, last.message);
@@ -587,7 +665,7 @@ static bool try_until_done(struct swap *swap, struct error *error)
             error_set(&last, ERROR_LOCK, "a long transaction uses the table");
         }
         if (swap->attempts >= swap->run->job.settings.lock_tries)
-            return give_up(swap, &last, error);
+            return give_up(swap, blocked, &last, error);
         if (!stop_sleep_ms(swap->run->stop, lock_backoff_ms(swap->attempts, &seed), error) ||
             !drain(swap, error))
             return false;
@@ -608,28 +686,37 @@ static void back_to_log(struct swap *swap)
         log_verbose(swap->run->log, "could not switch the capture back: %s", ignored.message);
 }
 
-bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss,
-                  struct error *error)
+/* `leaving` becomes leaving_qualified. */
+static struct swap swap_of(struct run *run, enum flow_direction direction, struct text *leaving)
 {
     struct copy *copy = copy_of(run);
     bool forward = direction == FLOW_FORWARD;
-    TEXT_AUTO leaving = {0};
     struct swap swap = {
         .run = run,
         .copy = copy,
         .flow = forward ? &copy->forward : &copy->backward,
         .forward = forward,
-        .accept_loss = accept_loss,
         .away = forward ? copy->names.old : copy->names.shadow,
         .arriving = forward ? copy->names.shadow : copy->names.old,
         .leaving_oid = forward ? copy->plan.source_oid : copy->shadow_oid,
         .arriving_oid = forward ? copy->shadow_oid : copy->plan.source_oid,
     };
+
+    sql_append(leaving, sql_table("pghaul", swap.away));
+    swap.leaving_qualified = text_string(leaving);
+    return swap;
+}
+
+bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss,
+                  struct error *error)
+{
+    bool forward = direction == FLOW_FORWARD;
+    TEXT_AUTO leaving = {0};
+    struct swap swap = swap_of(run, direction, &leaving);
     struct retry retry;
     bool ok;
 
-    sql_append(&leaving, sql_table("pghaul", swap.away));
-    swap.leaving_qualified = text_string(&leaving);
+    swap.accept_loss = accept_loss;
     progress_start(run->progress, forward ? "cutover" : "rollback", 0, 0);
     retry_init(&retry, run->job.settings.retry_limit_ms, clock_ms());
     do {
@@ -642,6 +729,70 @@ bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_lo
     } while (!ok);
     if (!ok)
         back_to_log(&swap);
+    else if (forward && !swap.copy->plan.no_rollback)
+        keep_parts(&swap);
+    text_deinit(&swap.sql);
+    return ok;
+}
+
+/* ----------------------------------------------------------------------------------------------------------
+ * printed */
+
+/* prepare(). */
+static void print_before(const struct swap *swap, struct text *script)
+{
+    TEXT_AUTO dual = {0};
+
+    sql_note(script, "catch-up once more, until little is left; then the triggers write through");
+    capture_functions_sql(swap->run, swap->flow,
+                          (struct capture_state){.mode = CAPTURE_DUAL, .side = 'a'}, &dual);
+    if (swap->flow->dual_possible)
+        sql_add(script, text_string(&dual));
+    sql_note(script, "until no transaction has a snapshot that is older than the copy; then");
+    replay_print_prepare(swap->flow, script);
+}
+
+/* attempt(), up to the exchange. */
+static void print_locks(const struct swap *swap, struct text *script)
+{
+    const struct settings *settings = &swap->run->job.settings;
+    TEXT_AUTO limit = {0};
+
+    sql_note(script, "the swap, tried up to %" PRId64 " times", settings->lock_tries);
+    sql_add(script, SESSION_BEGIN);
+    flow_print(swap->flow, script, RUNGS);
+    for (size_t i = 0; i < sizeof(LOCKS) / sizeof(LOCKS[0]); i++) {
+        TEXT_AUTO sql = {0};
+
+        lock_sql(swap->flow, i, lock_wait_ms(settings->cutover_wait_ms), &sql);
+        sql_add(script, text_string(&sql));
+    }
+    sql_note(script, "before each step, what is left of the time");
+    time_limit_sql(commit_by_ms(swap), &limit);
+    sql_add(script, text_string(&limit));
+    flow_print(swap->flow, script, replay_template(REPLAY_LEASE));
+    sql_note(script, "what is left in the log");
+    replay_print_whole(swap->flow, script);
+}
+
+bool cutover_print(struct run *run, struct text *script, struct error *error)
+{
+    TEXT_AUTO leaving = {0};
+    struct swap swap = swap_of(run, FLOW_FORWARD, &leaving);
+    bool ok = make_sql(&swap, error);
+
+    if (ok) {
+        print_before(&swap, script);
+        print_locks(&swap, script);
+        sql_note(script, "the tables change places");
+        sql_add(script, text_string(&swap.sql));
+        if (!swap.copy->plan.no_rollback) {
+            sql_note(script, "from now on the new table's changes are logged, for rollback");
+            capture_functions_sql(run, &swap.copy->backward,
+                                  (struct capture_state){.mode = CAPTURE_LOG, .side = 'a'}, script);
+        }
+        sql_add(script, SESSION_COMMIT);
+    }
     text_deinit(&swap.sql);
     return ok;
 }

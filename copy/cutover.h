@@ -36,4 +36,7 @@
 bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss,
                   struct error *error) MUST_CHECK;
 
+/* What cutover_swap() sends forward, for --dry-run (engine/job/phases.h, print). */
+bool cutover_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
+
 #endif

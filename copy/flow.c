@@ -28,9 +28,16 @@ static const char *quoted(struct flow *flow, struct sql_value value)
     return arena_copy(&flow->arena, text_string(&text));
 }
 
-static void add_table(struct flow *flow, const char *name, const char *table)
+/* A table as {name}, and as {name_literal} for functions that take a regclass: its qualified name
+ * within a literal. */
+static const char *add_table(struct flow *flow, const char *name, const char *schema,
+                             const char *table)
 {
-    add(flow, name, sql_fragment(quoted(flow, sql_table("pghaul", table))));
+    const char *qualified = quoted(flow, sql_table(schema, table));
+
+    add(flow, name, sql_fragment(qualified));
+    add(flow, arena_format(&flow->arena, "%s_literal", name), sql_literal(qualified));
+    return qualified;
 }
 
 /* What a direction sees of a column or a key column. */
@@ -267,26 +274,29 @@ static void add_key(struct flow *flow, const struct plan *plan)
 
 static void add_relations(struct flow *flow, const struct plan *plan, const struct job *job)
 {
+    static const char *const OPERATIONS[] = {"insert", "update", "delete", "truncate"};
     struct plan_names names;
     bool forward = flow->direction == FLOW_FORWARD;
+    const char *trigger;
 
     plan_names(plan->table, job->id, &names);
-    flow->from_qualified = quoted(flow, sql_table(plan->schema, plan->table));
-    flow->to_qualified = quoted(flow, sql_table("pghaul", forward ? names.shadow : names.old));
-    add(flow, "from", sql_fragment(flow->from_qualified));
-    add(flow, "to", sql_fragment(flow->to_qualified));
+    flow->from_qualified = add_table(flow, "from", plan->schema, plan->table);
+    flow->to_qualified = add_table(flow, "to", "pghaul", forward ? names.shadow : names.old);
     add(flow, "from_oid", sql_fragment(arena_format(&flow->arena, "%" PRIu32, flow->from_oid)));
     flow->label = arena_format(&flow->arena, "%s_%" PRId64, forward ? "log" : "back", job->id);
     add(flow, "label", sql_fragment(flow->label));
-    add_table(flow, "log_a", arena_format(&flow->arena, "%s_a", flow->label));
-    add_table(flow, "log_b", arena_format(&flow->arena, "%s_b", flow->label));
-    add_table(flow, "mark", arena_format(&flow->arena, "%s_mark", flow->label));
-    add_table(flow, "stuck", arena_format(&flow->arena, "%s_stuck", flow->label));
-    add_table(flow, "check", arena_format(&flow->arena, "%s_check", flow->label));
-    add_table(flow, "purge", arena_format(&flow->arena, "%s_purge", flow->label));
-    add(flow, "trigger",
-        sql_fragment(
-            arena_format(&flow->arena, "pghaul_%" PRId64 "%s", job->id, forward ? "" : "_back")));
+    for (size_t i = 0; i < sizeof(OPERATIONS) / sizeof(OPERATIONS[0]); i++)
+        add(flow, arena_format(&flow->arena, "%s_function", OPERATIONS[i]),
+            sql_literal(arena_format(&flow->arena, "pghaul.%s_%s()", flow->label, OPERATIONS[i])));
+    add_table(flow, "log_a", "pghaul", arena_format(&flow->arena, "%s_a", flow->label));
+    add_table(flow, "log_b", "pghaul", arena_format(&flow->arena, "%s_b", flow->label));
+    add_table(flow, "mark", "pghaul", arena_format(&flow->arena, "%s_mark", flow->label));
+    add_table(flow, "stuck", "pghaul", arena_format(&flow->arena, "%s_stuck", flow->label));
+    add_table(flow, "check", "pghaul", arena_format(&flow->arena, "%s_check", flow->label));
+    add_table(flow, "purge", "pghaul", arena_format(&flow->arena, "%s_purge", flow->label));
+    trigger = arena_format(&flow->arena, "pghaul_%" PRId64 "%s", job->id, forward ? "" : "_back");
+    add(flow, "trigger", sql_fragment(trigger));
+    add(flow, "trigger_prefix", sql_literal(arena_format(&flow->arena, "%s_", trigger)));
     add(flow, "batch_name", sql_fragment(arena_format(&flow->arena, "batch_%s", flow->label)));
     add(flow, "held_name", sql_fragment(arena_format(&flow->arena, "held_%s", flow->label)));
     add(flow, "fresh_name", sql_fragment(arena_format(&flow->arena, "fresh_%s", flow->label)));
@@ -338,6 +348,14 @@ void flow_expand_with(const struct flow *flow, struct text *out, const char *tem
     }
     memcpy(names + count, flow->names, sizeof(flow->names));
     sql_expand(out, template, names);
+}
+
+void flow_print(const struct flow *flow, struct text *script, const char *template)
+{
+    TEXT_AUTO sql = {0};
+
+    flow_expand(flow, &sql, template);
+    sql_add(script, text_string(&sql));
 }
 
 bool flow_run(const struct flow *flow, struct session *session, const char *template,

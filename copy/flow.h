@@ -26,7 +26,7 @@
 
 enum flow_direction { FLOW_FORWARD, FLOW_BACKWARD };
 
-enum { FLOW_NAMES_MAX = 64 };
+enum { FLOW_NAMES_MAX = 80 };
 
 struct flow {
     struct arena arena;
@@ -60,6 +60,9 @@ void flow_expand(const struct flow *flow, struct text *out, const char *template
 /* The same with names of the caller's besides. */
 void flow_expand_with(const struct flow *flow, struct text *out, const char *template,
                       const struct sql_name *more);
+
+/* Appends the expanded template to a script (engine/pg/sql.h). */
+void flow_print(const struct flow *flow, struct text *script, const char *template);
 
 /* Expands and runs; with parameters, one statement. *affected may be NULL. */
 bool flow_run(const struct flow *flow, struct session *session, const char *template,

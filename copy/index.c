@@ -153,19 +153,23 @@ static void cancel_builders(void *arg)
         cancel_list_cancel_all(builds->run->connect.cancel_list);
 }
 
-static bool build_all(struct run *run, struct error *error)
+static void order_builds(const struct plan *plan, struct builds *builds)
 {
-    const struct plan *plan = &copy_of(run)->plan;
-    struct builds builds = {.run = run,
-                            .order = memory_zero((size_t)plan->index_count + 1, sizeof(int))};
-    struct crew_work work = {.run = builder, .cancel = cancel_builders, .arg = &builds};
-    bool ok = true;
-
+    builds->order = memory_zero((size_t)plan->index_count + 1, sizeof(int));
     for (int pass = 0; pass < 2; pass++) /* primary keys first */
         for (int i = 0; i < plan->index_count; i++)
             if (plan->indexes[i].constraint_type != 'x' &&
                 (plan->indexes[i].constraint_type == 'p') == (pass == 0))
-                builds.order[builds.count++] = i;
+                builds->order[builds->count++] = i;
+}
+
+static bool build_all(struct run *run, struct error *error)
+{
+    struct builds builds = {.run = run};
+    struct crew_work work = {.run = builder, .cancel = cancel_builders, .arg = &builds};
+    bool ok = true;
+
+    order_builds(&copy_of(run)->plan, &builds);
     builds.workers = (int)run->job.settings.workers < builds.count ? (int)run->job.settings.workers
                                                                    : builds.count;
     progress_start(run->progress, "index", 0, builds.count);
@@ -191,29 +195,43 @@ static bool constraint_exists(struct run *run, const char *name, bool *exists, s
     return true;
 }
 
+/* Has index `number` a constraint, before the swap? */
+static bool has_constraint(const struct copy *copy, int number)
+{
+    return copy->plan.indexes[number].constraint != NULL && !copy->plan.indexes[number].deferrable;
+}
+
+static void constraint_sql(const struct copy *copy, int number, struct text *sql)
+{
+    const struct plan_index *index = &copy->plan.indexes[number];
+    const char *template = "ALTER TABLE {to} ADD CONSTRAINT {name} {kind} USING INDEX {name}";
+    char name[64];
+
+    plan_away_name(copy->names.shadow, number, name);
+    if (index->constraint_type == 'x')
+        template = "ALTER TABLE {to} ADD CONSTRAINT {name} {definition}";
+    flow_expand_with(
+        &copy->forward, sql, template,
+        SQL_NAMES({"name", sql_ident(name)},
+                  {"kind", sql_fragment(index->constraint_type == 'p' ? "PRIMARY KEY" : "UNIQUE")},
+                  {"definition", sql_fragment(index->definition)}));
+}
+
 static bool add_constraint(struct run *run, int number, struct error *error)
 {
     const struct copy *copy = copy_of(run);
-    const struct plan_index *index = &copy->plan.indexes[number];
-    const char *template = "ALTER TABLE {to} ADD CONSTRAINT {name} {kind} USING INDEX {name}";
     TEXT_AUTO sql = {0};
     char name[64];
     bool exists;
 
-    if (index->constraint == NULL || index->deferrable)
+    if (!has_constraint(copy, number))
         return true;
     plan_away_name(copy->names.shadow, number, name);
     if (!constraint_exists(run, name, &exists, error))
         return false;
     if (exists)
         return true;
-    if (index->constraint_type == 'x')
-        template = "ALTER TABLE {to} ADD CONSTRAINT {name} {definition}";
-    flow_expand_with(
-        &copy->forward, &sql, template,
-        SQL_NAMES({"name", sql_ident(name)},
-                  {"kind", sql_fragment(index->constraint_type == 'p' ? "PRIMARY KEY" : "UNIQUE")},
-                  {"definition", sql_fragment(index->definition)}));
+    constraint_sql(copy, number, &sql);
     return run_ddl(run, text_string(&sql), error) || explain_build(copy, number, error);
 }
 
@@ -221,17 +239,14 @@ static bool add_constraint(struct run *run, int number, struct error *error)
  * What shadow_strip() remembered of the indexes names them as they are at home: for the moment of
  * this transaction they are called that, in schema pghaul.
  */
-static bool restore_index_attributes(struct run *run, struct error *error)
+static bool attributes_sql(struct run *run, struct text *sql, struct error *error)
 {
     const struct copy *copy = copy_of(run);
-    TEXT_AUTO sql = {0};
-    ROWS_AUTO rows = {0};
+    TEXT_AUTO remembered = {0};
 
-    if (!session_query(run->session, &rows,
-                       "SELECT facts ->> 'index_sql' FROM pghaul.job WHERE id = $1::bigint",
-                       PARAMS(NUMBER(run->job.id)), error))
+    if (!copy_index_sql(run, &remembered, error))
         return false;
-    if (rows_text(&rows, 0, 0) == NULL || rows_text(&rows, 0, 0)[0] == '\0')
+    if (remembered.used == 0)
         return true;
     for (int back = 0; back < 2; back++) {
         for (int i = 0; i < copy->plan.index_count; i++) {
@@ -239,13 +254,24 @@ static bool restore_index_attributes(struct run *run, struct error *error)
 
             plan_away_name(copy->names.shadow, i, away);
             sql_expand(
-                &sql, "ALTER INDEX {from} RENAME TO {to};\n",
+                sql, "ALTER INDEX {from} RENAME TO {to};\n",
                 SQL_NAMES({"from", sql_table("pghaul", back ? copy->plan.indexes[i].name : away)},
                           {"to", sql_ident(back ? away : copy->plan.indexes[i].name)}));
         }
         if (!back)
-            text_appendf(&sql, "%s;\n", rows_text(&rows, 0, 0));
+            text_appendf(sql, "%s;\n", text_string(&remembered));
     }
+    return true;
+}
+
+static bool restore_index_attributes(struct run *run, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    if (!attributes_sql(run, &sql, error))
+        return false;
+    if (sql.used == 0)
+        return true;
     if (session_begin(run->session, error) && schema_lock_names(run->session, error) &&
         session_run_text(run->session, &sql, error) && session_commit(run->session, error))
         return true;
@@ -258,6 +284,14 @@ static bool restore_index_attributes(struct run *run, struct error *error)
 
 /* The triggers of the way back sit on the shadow and do nothing; the swap arms them by replacing
  * their functions. */
+static bool create_way_back(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+
+    return capture_create(run, &copy->backward, CAPTURE_IDLE, error) &&
+           capture_attach_to(run, &copy->backward, copy->forward.to_qualified, error);
+}
+
 static bool arm_way_back(struct run *run, struct error *error)
 {
     const struct copy *copy = copy_of(run);
@@ -269,14 +303,14 @@ static bool arm_way_back(struct run *run, struct error *error)
         return false;
     if (attached)
         return true;
-    if (session_begin(run->session, error) &&
-        capture_create(run, &copy->backward, CAPTURE_IDLE, error) &&
-        capture_attach_to(run, &copy->backward, copy->forward.to_qualified, error) &&
+    if (session_begin(run->session, error) && create_way_back(run, error) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
     return false;
 }
+
+static const char ANALYZE[] = "ANALYZE {to}";
 
 bool index_forward(struct run *run, struct error *error)
 {
@@ -288,7 +322,69 @@ bool index_forward(struct run *run, struct error *error)
         if (!add_constraint(run, i, error))
             return false;
     return restore_index_attributes(run, error) && arm_way_back(run, error) &&
-           flow_run(&copy->forward, run->session, "ANALYZE {to}", error);
+           flow_run(&copy->forward, run->session, ANALYZE, error);
+}
+
+static void print_builds(const struct run *run, struct text *script)
+{
+    const struct copy *copy = copy_of(run);
+    struct builds builds = {0};
+
+    order_builds(&copy->plan, &builds);
+    if (builds.count > 0)
+        sql_note(script, "by up to %" PRId64 " sessions at once", run->job.settings.workers);
+    for (int i = 0; i < builds.count; i++) {
+        TEXT_AUTO sql = {0};
+
+        build_sql(copy, builds.order[i], &sql);
+        sql_add(script, text_string(&sql));
+    }
+    free(builds.order);
+}
+
+static bool print_attributes(struct run *run, struct text *script, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    if (!attributes_sql(run, &sql, error) || sql.used == 0)
+        return error->code == ERROR_NONE;
+    sql_note(script, "what hangs on the indexes, by the names that they will have");
+    sql_add(script, SESSION_BEGIN);
+    if (!schema_lock_names(run->session, error))
+        return false;
+    sql_add(script, text_string(&sql));
+    sql_add(script, SESSION_COMMIT);
+    return true;
+}
+
+static bool print_way_back(struct run *run, struct text *script, struct error *error)
+{
+    if (copy_of(run)->plan.no_rollback)
+        return true;
+    sql_note(script, "the way back: triggers on the new table, which do nothing until the swap");
+    sql_add(script, SESSION_BEGIN);
+    if (!create_way_back(run, error))
+        return false;
+    sql_add(script, SESSION_COMMIT);
+    return true;
+}
+
+bool index_print(struct run *run, struct text *script, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+
+    print_builds(run, script);
+    for (int i = 0; i < copy->plan.index_count; i++) {
+        TEXT_AUTO sql = {0};
+
+        if (has_constraint(copy, i))
+            constraint_sql(copy, i, &sql);
+        sql_add(script, text_string(&sql));
+    }
+    if (!print_attributes(run, script, error) || !print_way_back(run, script, error))
+        return false;
+    flow_print(&copy->forward, script, ANALYZE);
+    return true;
 }
 
 bool index_drop_all(struct run *run, struct error *error)
@@ -317,17 +413,37 @@ bool index_drop_all(struct run *run, struct error *error)
 
 /* Frozen, so that the first day after the swap is no vacuum storm; and autovacuum as the user has
  * it. */
+static const char FREEZE[] = "VACUUM (FREEZE) {to}";
+
+static void autovacuum_sql(const struct copy *copy, struct text *sql)
+{
+    flow_expand(&copy->forward, sql, "ALTER TABLE {to} RESET (autovacuum_enabled)");
+    if (copy->plan.autovacuum[0] != '\0')
+        flow_expand_with(&copy->forward, sql, ";\nALTER TABLE {to} SET ({options})",
+                         SQL_NAMES({"options", sql_fragment(copy->plan.autovacuum)}));
+}
+
 bool settle_forward(struct run *run, struct error *error)
 {
     const struct copy *copy = copy_of(run);
     TEXT_AUTO sql = {0};
 
     if (run->job.settings.settle == SWITCH_ON &&
-        !flow_run(&copy->forward, run->session, "VACUUM (FREEZE) {to}", error))
+        !flow_run(&copy->forward, run->session, FREEZE, error))
         return false;
-    flow_expand(&copy->forward, &sql, "ALTER TABLE {to} RESET (autovacuum_enabled)");
-    if (copy->plan.autovacuum[0] != '\0')
-        flow_expand_with(&copy->forward, &sql, ";\nALTER TABLE {to} SET ({options})",
-                         SQL_NAMES({"options", sql_fragment(copy->plan.autovacuum)}));
+    autovacuum_sql(copy, &sql);
     return run_ddl(run, text_string(&sql), error);
+}
+
+bool settle_print(struct run *run, struct text *script, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    TEXT_AUTO sql = {0};
+
+    (void)error;
+    if (run->job.settings.settle == SWITCH_ON)
+        flow_print(&copy->forward, script, FREEZE);
+    autovacuum_sql(copy, &sql);
+    sql_add(script, text_string(&sql));
+    return true;
 }

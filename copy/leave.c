@@ -1,9 +1,13 @@
 #include "copy/leave.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "copy/capture.h"
 #include "copy/lock.h"
+#include "engine/base/clock.h"
+#include "engine/pg/retry.h"
+#include "engine/pg/sqlstate.h"
 
 static void drop_table(struct text *sql, const char *name)
 {
@@ -11,17 +15,31 @@ static void drop_table(struct text *sql, const char *name)
                SQL_NAMES({"table", sql_table("pghaul", name)}));
 }
 
+/* What they add up to stays, for status. Once more does no harm. */
 static void forget_spans(const struct run *run, struct text *sql)
 {
-    text_appendf(sql, "DELETE FROM pghaul.span WHERE job = %" PRId64 ";\n", run->job.id);
+    sql_expand(sql,
+               "UPDATE pghaul.job SET facts = facts || walked\n"
+               "  FROM (SELECT jsonb_build_object('walked', jsonb_build_object(\n"
+               "                   'rows', sum(rows) FILTER (WHERE phase = 'load'),\n"
+               "                   'spans', count(*) FILTER (WHERE phase = 'load'),\n"
+               "                   'spans_done', count(*) FILTER (WHERE phase = 'load'\n"
+               "                                                    AND state = 'done'),\n"
+               "                   'chunks', sum(chunks), 'retries', sum(retries),\n"
+               "                   'bytes', sum(bytes))) AS walked\n"
+               "          FROM pghaul.span WHERE job = {job} HAVING count(*) > 0) AS s\n"
+               " WHERE id = {job};\n"
+               "UPDATE pghaul.job SET facts = facts - 'old_table' WHERE id = {job};\n"
+               "DELETE FROM pghaul.span WHERE job = {job};\n",
+               SQL_NAMES({"job", sql_fragment(NUMBER(run->job.id))}));
 }
 
 void leave_sql(const struct run *run, struct text *sql)
 {
     const struct copy *copy = copy_of(run);
 
-    text_appendf(sql, "-- takes job %s out of the database; for psql, as the role that ran it\n",
-                 run->job.name);
+    sql_note(sql, "takes job %s out of the database; for psql, as the role that ran it",
+             run->job.name);
     text_append(sql, "\\set ON_ERROR_STOP on\nBEGIN;\nSET LOCAL lock_timeout = '5s';\n");
     capture_detach_sql(&copy->forward, copy->forward.from_qualified, sql);
     /* With the table's lock in hand no swap is under way: it has happened, or never will. */
@@ -71,19 +89,24 @@ static bool detach(struct run *run, const struct flow *flow, struct error *error
  * An autovacuum of the table or of its TOAST table, which no LOCK TABLE reaches, would make DROP
  * wait with the table's lock in hand. Sent away, as by the ladder's first rung, and kept away.
  */
+static const char VACUUM_PATIENCE[] =
+    "SELECT set_config('lock_timeout', (setting::bigint + 4000)::text, true)\n"
+    "  FROM pg_settings WHERE name = 'deadlock_timeout'";
+
+static void vacuum_away_sql(const char *table, struct text *sql)
+{
+    sql_expand(sql,
+               "ALTER TABLE IF EXISTS {table}\n"
+               "    SET (autovacuum_enabled = off, toast.autovacuum_enabled = off)",
+               SQL_NAMES({"table", sql_table("pghaul", table)}));
+}
+
 static bool keep_vacuum_away(struct run *run, const char *table, struct error *error)
 {
     TEXT_AUTO sql = {0};
 
-    sql_expand(&sql,
-               "ALTER TABLE IF EXISTS {table}\n"
-               "    SET (autovacuum_enabled = off, toast.autovacuum_enabled = off)",
-               SQL_NAMES({"table", sql_table("pghaul", table)}));
-    if (session_begin(run->session, error) &&
-        session_run(run->session,
-                    "SELECT set_config('lock_timeout', (setting::bigint + 4000)::text, true)\n"
-                    "  FROM pg_settings WHERE name = 'deadlock_timeout'",
-                    error) &&
+    vacuum_away_sql(table, &sql);
+    if (session_begin(run->session, error) && session_run(run->session, VACUUM_PATIENCE, error) &&
         run_ddl(run, text_string(&sql), error) && session_commit(run->session, error))
         return true;
     session_rollback(run->session);
@@ -105,8 +128,8 @@ static bool lock_ours(struct run *run, const char *table, struct error *error)
     struct lock_report lock;
 
     text_append(&sql, "SELECT string_agg(name, ', ' ORDER BY number)\n  FROM unnest(ARRAY[");
-    flow_expand(&copy->forward, &sql, "'{log_a}', '{log_b}', ");
-    flow_expand(&copy->backward, &sql, "'{log_a}', '{log_b}', ");
+    flow_expand(&copy->forward, &sql, "{log_a_literal}, {log_b_literal}, ");
+    flow_expand(&copy->backward, &sql, "{log_a_literal}, {log_b_literal}, ");
     text_append(&sql, "$1]) WITH ORDINALITY AS t (name, number)\n"
                       " WHERE to_regclass(name) IS NOT NULL");
     sql_append(&last, sql_table("pghaul", table));
@@ -117,16 +140,220 @@ static bool lock_ours(struct run *run, const char *table, struct error *error)
     return lock_tables(run, rows_text(&rows, 0, 0), "ACCESS EXCLUSIVE", &lock, error);
 }
 
+static void drop_ours_sql(const struct run *run, const char *table, struct text *sql)
+{
+    const struct copy *copy = copy_of(run);
+
+    drop_table(sql, table);
+    capture_drop_sql(&copy->forward, sql);
+    capture_drop_sql(&copy->backward, sql);
+    forget_spans(run, sql);
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * finish */
+
+/*
+ * One transaction for all of it, and the old table first: a lock that cannot be had, or something
+ * that depends on that table, ends it before anything is gone, and the way back is as it was.
+ * Then, for moments, the lock on the new table, for its triggers; and only under that one the
+ * change log, which no open transaction can have written then. Both waits for the application's
+ * tables together are at most lock.timeout's: what waits for the old table (a plan from before the
+ * swap) waits for the other lock, too.
+ */
+struct ending {
+    struct run *run;
+    const struct flow *flow;
+    const char *old;      /* as SQL; NULL: gone already */
+    const char *triggers; /* the new table, as LOCK takes it; NULL: no triggers are left */
+    struct text own;      /* SQL: what drops all but the old table and the triggers */
+    struct lock_report lock;
+};
+
+/* As keep_vacuum_away(), and the table stays as it is. */
+static bool send_vacuum_away(struct run *run, const char *table, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+    bool ok;
+
+    vacuum_away_sql(table, &sql);
+    ok = session_begin(run->session, error) && session_run(run->session, VACUUM_PATIENCE, error) &&
+         session_run_text(run->session, &sql, error);
+    session_rollback(run->session);
+    return ok || error->code == ERROR_LOCK;
+}
+
+/* What may have an autovacuum of its own, and is not dropped first. */
+static void rung_tables(const struct ending *ending, struct text *tables)
+{
+    text_appendf(tables, "%s, ", ending->triggers);
+    flow_expand(ending->flow, tables, "{log_a}, {log_b}");
+}
+
+/* An autovacuum of the new table or of the log, too. */
+static bool send_vacuums_away(struct ending *ending, struct error *error)
+{
+    TEXT_AUTO tables = {0};
+
+    if (ending->old != NULL &&
+        !send_vacuum_away(ending->run, copy_of(ending->run)->names.old, error))
+        return false;
+    if (ending->triggers == NULL)
+        return true;
+    rung_tables(ending, &tables);
+    return lock_first_rung(ending->run, text_string(&tables), error);
+}
+
+/* Opens the transaction. */
+static bool take_old_table(struct ending *ending, struct error *error)
+{
+    if (ending->old != NULL)
+        return lock_tables(ending->run, ending->old, "ACCESS EXCLUSIVE", &ending->lock, error);
+    return session_begin(ending->run->session, error);
+}
+
+static void new_table_sql(const struct ending *ending, struct text *sql)
+{
+    int64_t left_ms =
+        lock_wait_ms(ending->run->job.settings.lock_timeout_ms) - ending->lock.waited_us / 1000;
+
+    sql_expand(sql,
+               "SET LOCAL lock_timeout = {left};\n"
+               "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+               SQL_NAMES({"left", sql_fragment(NUMBER(left_ms > 1 ? left_ms : 1))},
+                         {"table", sql_fragment(ending->triggers)}));
+}
+
+static bool detach_here(struct ending *ending, struct error *error)
+{
+    TEXT_AUTO lock = {0};
+    TEXT_AUTO sql = {0};
+
+    if (ending->triggers == NULL)
+        return true;
+    new_table_sql(ending, &lock);
+    capture_detach_sql(ending->flow, ending->flow->from_qualified, &sql);
+    return session_run_text(ending->run->session, &lock, error) &&
+           run_ddl(ending->run, text_string(&sql), error);
+}
+
+static bool finish_once(struct ending *ending, struct error *error)
+{
+    struct run *run = ending->run;
+    TEXT_AUTO old = {0};
+
+    drop_table(&old, copy_of(run)->names.old);
+    if (send_vacuums_away(ending, error) && take_old_table(ending, error) &&
+        run_ddl(run, text_string(&old), error) && detach_here(ending, error) &&
+        run_ddl(run, text_string(&ending->own), error) &&
+        job_set_state(run->session, &run->job, "finished", NULL, error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
+}
+
+static const char *contended(const struct ending *ending)
+{
+    return ending->triggers != NULL ? ending->triggers : ending->old;
+}
+
+static void describe_blockers(const struct ending *ending, struct text *blockers)
+{
+    struct error ignored = {0};
+
+    if (contended(ending) == NULL ||
+        !lock_describe_blockers(ending->run->session, contended(ending), blockers, &ignored))
+        text_clear(blockers);
+}
+
+/* With nothing changed. */
+static bool explain_finish(const struct ending *ending, int64_t tries, struct error *error)
+{
+    const char *name = ending->run->job.name;
+
+    if (strcmp(error->sqlstate, SQLSTATE_DEPENDENT_OBJECTS) == 0) {
+        error->code = ERROR_REFUSED;
+        return error_hint(error,
+                          "nothing was changed: drop them, or let them use the new table, then "
+                          "pghaul finish %s",
+                          SHELL_WORD(name));
+    }
+    if (error->code != ERROR_LOCK)
+        return false;
+    if (ending->lock.attempts < ending->run->job.settings.lock_tries) {
+        TEXT_AUTO blockers = {0};
+
+        describe_blockers(ending, &blockers);
+        error_set(error, ERROR_LOCK, "could not lock %s in %" PRId64 " tries", contended(ending),
+                  tries);
+        error_detail(error, "%s",
+                     blockers.used > 0 ? text_string(&blockers) : "its holder is gone now");
+    }
+    return error_hint(error,
+                      "nothing was changed: end that transaction, or wait for it, then pghaul "
+                      "finish %s",
+                      SHELL_WORD(name));
+}
+
+static bool finish_tries(struct ending *ending, struct error *error)
+{
+    int64_t limit = ending->run->job.settings.lock_tries;
+    unsigned seed = (unsigned)clock_us();
+
+    for (int64_t tries = 1;; tries++) {
+        TEXT_AUTO blockers = {0};
+
+        ending->lock = (struct lock_report){0};
+        if (finish_once(ending, error))
+            return true;
+        if (error->code != ERROR_LOCK || contended(ending) == NULL || tries >= limit ||
+            ending->lock.attempts >= limit)
+            return explain_finish(ending, tries, error);
+        describe_blockers(ending, &blockers);
+        progress_reason(ending->run->progress, "waiting for a lock on %s: %s", contended(ending),
+                        text_string(&blockers));
+        if (!stop_sleep_ms(ending->run->stop, lock_backoff_ms((int)tries, &seed), error))
+            return false;
+    }
+}
+
+/* What is there: a job without a way back has no triggers, and its old table may have been dropped
+ * by hand. */
+static bool finish_all(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    struct ending ending = {.run = run, .flow = &copy->backward};
+    TEXT_AUTO old = {0};
+    TEXT_AUTO triggers = {0};
+    ROWS_AUTO rows = {0};
+    bool attached, ok;
+
+    sql_append(&old, sql_table("pghaul", copy->names.old));
+    text_appendf(&triggers, "ONLY %s", ending.flow->from_qualified);
+    if (!session_query(run->session, &rows, "SELECT to_regclass($1) IS NOT NULL",
+                       PARAMS(text_string(&old)), error) ||
+        !capture_any_trigger(run->session, ending.flow, &attached, error))
+        return false;
+    ending.old = rows_bool(&rows, 0, 0) ? text_string(&old) : NULL;
+    ending.triggers = attached ? text_string(&triggers) : NULL;
+    capture_drop_sql(&copy->forward, &ending.own);
+    capture_drop_sql(&copy->backward, &ending.own);
+    forget_spans(run, &ending.own);
+    ok = finish_tries(&ending, error);
+    text_deinit(&ending.own);
+    return ok;
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * abort, and what a rollback leaves */
+
 /* The tables that only the job knows. State and all in one transaction. */
 static bool drop_ours(struct run *run, const char *table, const char *state, struct error *error)
 {
-    const struct copy *copy = copy_of(run);
     TEXT_AUTO sql = {0};
 
-    drop_table(&sql, table);
-    capture_drop_sql(&copy->forward, &sql);
-    capture_drop_sql(&copy->backward, &sql);
-    forget_spans(run, &sql);
+    drop_ours_sql(run, table, &sql);
     if (keep_vacuum_away(run, table, error) && lock_ours(run, table, error) &&
         run_ddl(run, text_string(&sql), error) &&
         job_set_state(run->session, &run->job, state, NULL, error) &&
@@ -136,20 +363,73 @@ static bool drop_ours(struct run *run, const char *table, const char *state, str
     return false;
 }
 
+/*
+ * After a lost session, perhaps at the COMMIT: the job's row knows whether it happened. Looked at
+ * again with the leadership in hand: the server may have been at that COMMIT still, in a session
+ * that kept the leadership until it was over.
+ */
+static bool look(struct run *run, const char *state, bool *happened, struct error *error)
+{
+    *happened = false;
+    if (!run_reconnect(run, error) || !job_refresh(run->session, &run->job, error))
+        return false;
+    *happened = strcmp(run->job.state, state) == 0;
+    if (*happened)
+        return true;
+    if (!run_lead(run, error))
+        return false;
+    *happened = strcmp(run->job.state, state) == 0;
+    return *happened || job_open(&run->job) ||
+           error_set(error, ERROR_REFUSED, "job %s was ended by another session", run->job.name);
+}
+
+static bool recover(struct run *run, const char *state, struct retry *retry, bool *happened,
+                    struct error *error)
+{
+    do {
+        int64_t wait_ms = retry_next_ms(retry, clock_ms());
+
+        if (!run_lost(run, error) || wait_ms < 0)
+            return false;
+        log_verbose(run->log, "looking what happened in %" PRId64 " ms: %s", wait_ms,
+                    error->message);
+        if (!stop_sleep_ms(run->stop, wait_ms, error))
+            return false;
+    } while (!look(run, state, happened, error));
+    return true;
+}
+
+/* All of it can be done again from the beginning: that is what a lost session leads to, unless the
+ * job has got to its state. */
+static bool leave(struct run *run, bool (*all)(struct run *run, struct error *error),
+                  const char *state, struct error *error)
+{
+    struct retry retry;
+    bool happened = false;
+
+    retry_init(&retry, run->job.settings.retry_limit_ms, clock_ms());
+    while (!happened)
+        if (all(run, error))
+            return true;
+        else if (!recover(run, state, &retry, &happened, error))
+            return false;
+    return true;
+}
+
+static bool abort_all(struct run *run, struct error *error)
+{
+    return detach(run, &copy_of(run)->forward, error) &&
+           drop_ours(run, copy_of(run)->names.shadow, "aborted", error);
+}
+
 bool leave_abort(struct run *run, struct error *error)
 {
-    struct copy *copy = copy_of(run);
-
-    return detach(run, &copy->forward, error) &&
-           drop_ours(run, copy->names.shadow, "aborted", error);
+    return leave(run, abort_all, "aborted", error);
 }
 
 bool leave_finish(struct run *run, struct error *error)
 {
-    struct copy *copy = copy_of(run);
-
-    return detach(run, &copy->backward, error) &&
-           drop_ours(run, copy->names.old, "finished", error);
+    return leave(run, finish_all, "finished", error);
 }
 
 bool leave_rolled_back(struct run *run, struct error *error)
@@ -162,9 +442,100 @@ bool leave_anything_left(struct run *run, bool *left, struct error *error)
     ROWS_AUTO rows = {0};
 
     if (!flow_query(&copy_of(run)->forward, run->session, &rows,
-                    "SELECT to_regclass('{to}') IS NOT NULL OR to_regclass('{log_a}') IS NOT NULL",
+                    "SELECT to_regclass({to_literal}) IS NOT NULL OR to_regclass({log_a_literal}) "
+                    "IS NOT NULL",
                     NO_PARAMS, error))
         return false;
     *left = rows_bool(&rows, 0, 0);
+    return true;
+}
+
+/* -----------------------------------------------------------------------------------------------
+ * printed */
+
+static void print_detach(const struct run *run, const struct flow *flow, struct text *script)
+{
+    TEXT_AUTO tables = {0};
+    TEXT_AUTO sql = {0};
+
+    text_appendf(&tables, "ONLY %s", flow->from_qualified);
+    lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", script);
+    capture_detach_sql(flow, flow->from_qualified, &sql);
+    sql_add(script, text_string(&sql));
+    sql_add(script, SESSION_COMMIT);
+}
+
+static void print_drop(const struct run *run, const char *table, struct text *script)
+{
+    const struct copy *copy = copy_of(run);
+    TEXT_AUTO tables = {0};
+    TEXT_AUTO sql = {0};
+
+    sql_add(script, SESSION_BEGIN);
+    sql_add(script, VACUUM_PATIENCE);
+    vacuum_away_sql(table, &sql);
+    sql_add(script, text_string(&sql));
+    sql_add(script, SESSION_COMMIT);
+    flow_expand(&copy->forward, &tables, "{log_a}, {log_b}, ");
+    if (!copy->plan.no_rollback)
+        flow_expand(&copy->backward, &tables, "{log_a}, {log_b}, ");
+    sql_append(&tables, sql_table("pghaul", table));
+    lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", script);
+    text_clear(&sql);
+    drop_ours_sql(run, table, &sql);
+    sql_add(script, text_string(&sql));
+    sql_add(script, SESSION_COMMIT);
+}
+
+bool leave_print_abort(struct run *run, struct text *script, struct error *error)
+{
+    (void)error;
+    print_detach(run, &copy_of(run)->forward, script);
+    print_drop(run, copy_of(run)->names.shadow, script);
+    return true;
+}
+
+bool leave_print_finish(struct run *run, struct text *script, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    const struct flow *flow = &copy->backward;
+    struct ending ending = {.run = run, .flow = flow};
+    TEXT_AUTO old = {0};
+    TEXT_AUTO triggers = {0};
+    TEXT_AUTO sql = {0};
+
+    (void)error;
+    sql_append(&old, sql_table("pghaul", copy->names.old));
+    text_appendf(&triggers, "ONLY %s", flow->from_qualified);
+    ending.triggers = text_string(&triggers);
+    sql_note(script, "all of it or nothing; the old table first: what depends on it ends it here");
+    sql_add(script, SESSION_BEGIN);
+    sql_add(script, VACUUM_PATIENCE);
+    vacuum_away_sql(copy->names.old, &sql);
+    sql_add(script, text_string(&sql));
+    sql_add(script, "ROLLBACK");
+    text_clear(&sql);
+    rung_tables(&ending, &sql);
+    if (!copy->plan.no_rollback)
+        lock_print_first_rung(text_string(&sql), script);
+    lock_print(run, text_string(&old), "ACCESS EXCLUSIVE", script);
+    text_clear(&sql);
+    drop_table(&sql, copy->names.old);
+    sql_add(script, text_string(&sql));
+    text_clear(&sql);
+    if (!copy->plan.no_rollback) {
+        sql_note(script, "within what is left of lock.timeout");
+        new_table_sql(&ending, &sql);
+        sql_add(script, text_string(&sql));
+        text_clear(&sql);
+        capture_detach_sql(flow, flow->from_qualified, &sql);
+        sql_add(script, text_string(&sql));
+        text_clear(&sql);
+    }
+    capture_drop_sql(&copy->forward, &sql);
+    capture_drop_sql(&copy->backward, &sql);
+    forget_spans(run, &sql);
+    sql_add(script, text_string(&sql));
+    sql_add(script, SESSION_COMMIT);
     return true;
 }

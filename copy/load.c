@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "copy/capture.h"
+#include "copy/inspect.h"
 #include "copy/order.h"
 #include "engine/job/walk.h"
 
@@ -44,7 +45,7 @@ static void load_order(const struct copy *copy, struct arena *arena, struct orde
             (struct order_column){copy->plan.walk[i].source, copy->plan.walk[i].source_type,
                                   copy->plan.walk[i].operator_schema};
     order_keys(order, arena, copy->forward.from_qualified, "r", columns, copy->plan.walk_count,
-               copy->plan.heap_bytes / 8192);
+               copy->plan.heap_bytes / 8192, false);
 }
 
 /* What one unit of the walk holds, in bytes of the whole table; at least 1. */
@@ -110,6 +111,8 @@ static bool source_changed(struct session *session, const struct load_work *work
         "were; abort the job and start again");
 }
 
+static const char LOCK_SOURCE[] = "LOCK TABLE ONLY {from} IN ACCESS SHARE MODE";
+
 /* Lock first, then look: whatever changes the table in a way that matters conflicts with ACCESS
  * SHARE. */
 static bool look_at_source(struct session *session, const struct load_work *work,
@@ -117,7 +120,7 @@ static bool look_at_source(struct session *session, const struct load_work *work
 {
     TEXT_AUTO found = {0};
 
-    if (!flow_run(work->flow, session, "LOCK TABLE ONLY {from} IN ACCESS SHARE MODE", error) ||
+    if (!flow_run(work->flow, session, LOCK_SOURCE, error) ||
         !capture_source_fingerprint(session, work->flow, work->storage, &found, error))
         return false;
     return strcmp(text_string(&found), text_string(&work->expected)) == 0 ||
@@ -155,6 +158,7 @@ bool load_forward(struct run *run, struct error *error)
         .row_bytes = unit_bytes(&copy->plan),
     };
     struct walk_totals totals = {0};
+    struct capture_size log;
     struct walk walk = {
         .phase = "load",
         .prepare = load_prepare,
@@ -175,12 +179,36 @@ bool load_forward(struct run *run, struct error *error)
     if (ok) {
         progress_start(run->progress, "load", totals.rows, copy->plan.row_estimate);
         ok = walk_run(run, &walk, error) &&
-             capture_check_unmarked(run->session, &copy->forward, run, error);
+             capture_check_unmarked(run->session, &copy->forward, run, error) &&
+             capture_size(run->session, &copy->forward, &log, error) &&
+             capture_warn_early(run, &copy->forward, &log, error);
     }
     text_deinit(&work.statement);
     text_deinit(&work.expected);
     arena_deinit(&arena);
     return ok;
+}
+
+bool load_print(struct run *run, struct text *script, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct order order;
+    TEXT_AUTO sql = {0};
+
+    (void)error;
+    load_order(copy, &arena, &order);
+    sql_note(script, "in the order %s: %s",
+             copy->plan.order == PLAN_HEAP ? "in which the rows lie" : "of the key",
+             copy->plan.order_why);
+    if (order.search_path != NULL)
+        session_print_set("search_path", order.search_path, false, script);
+    walk_print_plan(run->job.id, "load", order.plan_sql, script);
+    flow_print(&copy->forward, &sql, LOCK_SOURCE);
+    load_statement(copy, order.range, order.sort, &sql);
+    walk_print_chunk(order.bound_sql, text_string(&sql), script);
+    arena_deinit(&arena);
+    return true;
 }
 
 /* -----------------------------------------------------------------------------------------------------------
@@ -196,6 +224,16 @@ static const char PURGE_KEYS[] = "DROP TABLE IF EXISTS {purge};\n"
 static const char PURGE_DELETE[] =
     "DELETE FROM {to} AS s USING {purge} AS k WHERE {s_is_k} AND {range}";
 
+static const char PURGE_END[] = "DROP TABLE IF EXISTS {purge}";
+
+static bool purge_keys(struct run *run, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+
+    return flow_run(&copy->forward, run->session, PURGE_KEYS, error) &&
+           capture_make_private(run->session, &copy->forward, "{purge}", error);
+}
+
 bool purge_plan(struct run *run, struct error *error)
 {
     const struct copy *copy = copy_of(run);
@@ -205,8 +243,7 @@ bool purge_plan(struct run *run, struct error *error)
     bool ok;
 
     order_blocks(&order, &arena, copy->forward.to_qualified, "s");
-    ok = flow_run(&copy->forward, run->session, PURGE_KEYS, error) &&
-         capture_make_private(run->session, &copy->forward, "{purge}", error) &&
+    ok = purge_keys(run, error) &&
          flow_query(&copy->forward, run->session, &rows, "SELECT EXISTS (SELECT FROM {purge})",
                     NO_PARAMS, error) &&
          walk_plan(
@@ -231,6 +268,12 @@ static bool purge_chunk(struct walk_chunk *chunk, void *arg, struct error *error
                            PARAMS(chunk->from, chunk->to), &chunk->rows, error);
 }
 
+static void purge_statement(const struct copy *copy, const struct order *order, struct text *sql)
+{
+    flow_expand_with(&copy->forward, sql, PURGE_DELETE,
+                     SQL_NAMES({"range", sql_fragment(order->range)}));
+}
+
 bool purge_forward(struct run *run, struct error *error)
 {
     struct copy *copy = copy_of(run);
@@ -247,14 +290,32 @@ bool purge_forward(struct run *run, struct error *error)
     };
     bool ok;
 
+    if (!inspect_publications(run->session, error))
+        return false;
     order_blocks(&order, &arena, copy->forward.to_qualified, "s");
     walk.bound_sql = order.bound_sql;
-    flow_expand_with(&copy->forward, &work.statement, PURGE_DELETE,
-                     SQL_NAMES({"range", sql_fragment(order.range)}));
+    purge_statement(copy, &order, &work.statement);
     ok = walk_run(run, &walk, error) &&
-         (!run->leading ||
-          flow_run(&copy->forward, run->session, "DROP TABLE IF EXISTS {purge}", error));
+         (!run->leading || flow_run(&copy->forward, run->session, PURGE_END, error));
     text_deinit(&work.statement);
     arena_deinit(&arena);
     return ok;
+}
+
+bool purge_print(struct run *run, struct text *script, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct order order;
+    TEXT_AUTO sql = {0};
+
+    if (!purge_keys(run, error))
+        return false;
+    order_blocks(&order, &arena, copy->forward.to_qualified, "s");
+    walk_print_plan(run->job.id, "purge", order.plan_sql, script);
+    purge_statement(copy, &order, &sql);
+    walk_print_chunk(order.bound_sql, text_string(&sql), script);
+    flow_print(&copy->forward, script, PURGE_END);
+    arena_deinit(&arena);
+    return true;
 }

@@ -28,8 +28,10 @@ bool load_plan(struct run *run, struct error *error) MUST_CHECK;
 bool load_forward(struct run *run, struct error *error) MUST_CHECK;
 bool purge_plan(struct run *run, struct error *error) MUST_CHECK;
 bool purge_forward(struct run *run, struct error *error) MUST_CHECK;
+bool load_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
+bool purge_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
 
-/* The statement of a chunk, for EXPLAIN and --dry-run. */
+/* The statement of a chunk, for EXPLAIN, too. */
 void load_statement(const struct copy *copy, const char *range, const char *sort, struct text *sql);
 
 #endif

@@ -1,5 +1,6 @@
 #include "copy/lock.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,11 +81,14 @@ static bool describe_older(struct session *session, const char *tables, int64_t 
     ROWS_AUTO rows = {0};
 
     text_clear(out);
-    /* "ONLY a, ONLY b" as a list that regclass[] can read. */
-    if (!session_query(session, &names,
-                       "SELECT array_agg(trim(regexp_replace(name, '^\\s*ONLY\\s', '')))\n"
-                       "  FROM unnest(string_to_array($1, ', ')) AS name",
-                       PARAMS(tables), error) ||
+    /* ONLY "s"."a", ONLY "s"."b" as an array that regclass[] can read: both parts of a name are
+     * quoted, so that what is between two names cannot be taken for one. */
+    if (!session_query(
+            session, &names,
+            "SELECT array_agg(name[1])\n"
+            "  FROM regexp_matches($1, '((?:\"(?:[^\"]|\"\")*\"\\.)\"(?:[^\"]|\"\")*\")', "
+            "'g') AS name",
+            PARAMS(tables), error) ||
         !session_query(session, &rows, BLOCKERS, PARAMS(rows_text(&names, 0, 0), NUMBER(age_ms)),
                        error))
         return false;
@@ -116,21 +120,56 @@ bool lock_long_blocker(struct session *session, const char *tables, bool *found,
     return true;
 }
 
-bool lock_first_rung(struct run *run, const char *tables, struct error *error)
+static void first_rung_sql(const char *tables, struct text *sql)
 {
-    TEXT_AUTO sql = {0};
-
-    sql_expand(&sql,
+    sql_expand(sql,
                "BEGIN;\n"
                "SELECT set_config('lock_timeout', (setting::bigint + 4000)::text, true)\n"
                "  FROM pg_settings WHERE name = 'deadlock_timeout';\n"
                "LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE;\n"
                "ROLLBACK",
                SQL_NAMES({"tables", sql_fragment(tables)}));
+}
+
+bool lock_first_rung(struct run *run, const char *tables, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    first_rung_sql(tables, &sql);
     if (session_run_text(run->session, &sql, error))
         return true;
     session_rollback(run->session);
     return false;
+}
+
+static void strong_lock_sql(const struct run *run, const char *tables, const char *mode,
+                            struct text *sql)
+{
+    sql_expand(sql,
+               SESSION_BEGIN ";\n"
+                             "SET LOCAL lock_timeout = {timeout};\n"
+                             "LOCK TABLE {tables} IN {mode} MODE",
+               SQL_NAMES({"timeout",
+                          sql_fragment(NUMBER(lock_wait_ms(run->job.settings.lock_timeout_ms)))},
+                         {"tables", sql_fragment(tables)}, {"mode", sql_fragment(mode)}));
+}
+
+void lock_print_first_rung(const char *tables, struct text *script)
+{
+    TEXT_AUTO sql = {0};
+
+    first_rung_sql(tables, &sql);
+    sql_add(script, text_string(&sql));
+}
+
+void lock_print(const struct run *run, const char *tables, const char *mode, struct text *script)
+{
+    TEXT_AUTO sql = {0};
+
+    sql_note(script, "the lock, tried up to %" PRId64 " times", run->job.settings.lock_tries);
+    lock_print_first_rung(tables, script);
+    strong_lock_sql(run, tables, mode, &sql);
+    sql_add(script, text_string(&sql));
 }
 
 static bool strong_lock(struct run *run, const char *tables, const char *mode,
@@ -139,13 +178,7 @@ static bool strong_lock(struct run *run, const char *tables, const char *mode,
     TEXT_AUTO sql = {0};
     int64_t start_us = clock_us();
 
-    sql_expand(&sql,
-               "BEGIN ISOLATION LEVEL READ COMMITTED;\n"
-               "SET LOCAL lock_timeout = {timeout};\n"
-               "LOCK TABLE {tables} IN {mode} MODE",
-               SQL_NAMES({"timeout",
-                          sql_fragment(NUMBER(lock_wait_ms(run->job.settings.lock_timeout_ms)))},
-                         {"tables", sql_fragment(tables)}, {"mode", sql_fragment(mode)}));
+    strong_lock_sql(run, tables, mode, &sql);
     if (!session_run_text(run->session, &sql, error)) {
         session_rollback(run->session);
         return false;
@@ -251,7 +284,7 @@ bool lock_wait_old_snapshots(struct run *run, struct error *error)
             error_detail(error, "%s", rows_text(&rows, 0, 0));
             return error_hint(
                 error, "end that transaction, or wait longer: pghaul set %s snapshot.wait=1h",
-                run->job.name);
+                SHELL_WORD(run->job.name));
         }
         if (!stop_sleep_ms(run->stop, SNAPSHOT_POLL_MS, error))
             return false;

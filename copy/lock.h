@@ -31,12 +31,16 @@ struct lock_report {
 };
 
 /*
- * Opens a transaction on run->session that holds `mode` on all of `tables` (SQL: qualified names,
- * comma separated, ONLY where wanted). On failure no transaction is open; ERROR_LOCK names who
- * holds what (exit status 6).
+ * Opens a transaction on run->session that holds `mode` on all of `tables` (SQL: names as
+ * sql_append() writes qualified ones, comma separated, ONLY where wanted). On failure no
+ * transaction is open; ERROR_LOCK names who holds what (exit status 6).
  */
 bool lock_tables(struct run *run, const char *tables, const char *mode, struct lock_report *report,
                  struct error *error) MUST_CHECK;
+
+/* What lock_tables() sends when it gets the lock at once, as a script (engine/pg/sql.h). */
+void lock_print(const struct run *run, const char *tables, const char *mode, struct text *script);
+void lock_print_first_rung(const char *tables, struct text *script);
 
 /* The first rung alone, for a table that an autovacuum may be working on. */
 bool lock_first_rung(struct run *run, const char *tables, struct error *error) MUST_CHECK;

@@ -16,7 +16,7 @@ static const char *expand(struct arena *arena, const char *template, const struc
  * blocks */
 
 static const char BLOCKS_PLAN[] = "SELECT ARRAY[b::text], ARRAY[least(b + $1::bigint, n)::text]\n"
-                                  "  FROM (SELECT pg_relation_size('{table}') / "
+                                  "  FROM (SELECT pg_relation_size({literal}::regclass) / "
                                   "current_setting('block_size')::bigint AS n) AS size,\n"
                                   "       generate_series(0, n - 1, $1::bigint) AS b ORDER BY b";
 
@@ -31,7 +31,7 @@ static const char BLOCKS_RANGE[] = "{alias}.ctid >= ('(' || ($1::text[])[1] || '
 void order_blocks(struct order *order, struct arena *arena, const char *table, const char *alias)
 {
     const struct sql_name *names =
-        SQL_NAMES({"table", sql_fragment(table)}, {"alias", sql_fragment(alias)});
+        SQL_NAMES({"literal", sql_literal(table)}, {"alias", sql_fragment(alias)});
 
     *order = (struct order){
         .plan_sql = expand(arena, BLOCKS_PLAN, names),
@@ -57,10 +57,15 @@ static const char KEYS_PLAN[] =
     "first_of_piece\n"
     "     WHERE piece > 1 ORDER BY {columns}),\n"
     "numbered AS (SELECT bound, row_number() OVER (ORDER BY {columns}) AS n FROM bounds)\n"
-    "SELECT a.bound, b.bound\n"
+    "SELECT a.bound, coalesce(b.bound, {end})\n"
     "  FROM (SELECT NULL::text[] AS bound, 0::bigint AS n UNION ALL SELECT bound, n FROM numbered) "
     "AS a\n"
-    "  LEFT JOIN numbered AS b ON b.n = a.n + 1 ORDER BY a.n";
+    "  LEFT JOIN numbered AS b ON b.n = a.n + 1\n"
+    " WHERE {end} IS NOT NULL OR {open} ORDER BY a.n";
+
+/* The largest key there is now. */
+static const char KEYS_END[] =
+    "(SELECT ARRAY[{texts}] FROM ONLY {table} AS {alias} ORDER BY {backwards} LIMIT 1)";
 
 /* The key of the last row of the chunk, or the span's end when fewer rows than $3 are left. */
 static const char KEYS_BOUND[] =
@@ -74,17 +79,20 @@ static const char KEYS_RANGE[] = "($1::text[] IS NULL OR ({keys}) > ({from})) AN
                                  "($2::text[] IS NULL OR ({keys}) <= ({to}))";
 
 void order_keys(struct order *order, struct arena *arena, const char *table, const char *alias,
-                const struct order_column *columns, int column_count, int64_t page_count)
+                const struct order_column *columns, int column_count, int64_t page_count,
+                bool to_now)
 {
     enum { SAMPLE_PAGES = 300 };
     TEXT_AUTO names = {0}; /* "a", "b" */
     TEXT_AUTO texts = {0}; /* format('%s', "a"), ... */
     TEXT_AUTO keys = {0};  /* r."a", r."b" */
-    TEXT_AUTO from = {0};  /* ($1::text[])[1]::int, ... */
+    TEXT_AUTO backwards = {0};
+    TEXT_AUTO from = {0}; /* ($1::text[])[1]::int, ... */
     TEXT_AUTO to = {0};
     TEXT_AUTO path = {0};
     double percent = page_count <= SAMPLE_PAGES ? 100 : 100.0 * SAMPLE_PAGES / (double)page_count;
     const struct sql_name *all;
+    const char *end;
 
     text_append(&path, "pg_catalog");
     for (int i = 0; i < column_count; i++) {
@@ -97,6 +105,10 @@ void order_keys(struct order *order, struct arena *arena, const char *table, con
         sql_expand(
             &keys, "{alias}.{column}",
             SQL_NAMES({"alias", sql_fragment(alias)}, {"column", sql_ident(columns[i].name)}));
+        text_separate(&backwards, ", ");
+        sql_expand(
+            &backwards, "{alias}.{column} DESC",
+            SQL_NAMES({"alias", sql_fragment(alias)}, {"column", sql_ident(columns[i].name)}));
         text_separate(&from, ", ");
         text_appendf(&from, "($1::text[])[%d]::%s", i + 1, columns[i].type);
         text_separate(&to, ", ");
@@ -108,12 +120,18 @@ void order_keys(struct order *order, struct arena *arena, const char *table, con
                           SQL_NAMES({"keys", sql_fragment(text_string(&keys))},
                                     {"from", sql_fragment(text_string(&from))},
                                     {"to", sql_fragment(text_string(&to))}));
+    end = expand(arena, KEYS_END,
+                 SQL_NAMES({"table", sql_fragment(table)}, {"alias", sql_fragment(alias)},
+                           {"texts", sql_fragment(text_string(&texts))},
+                           {"backwards", sql_fragment(text_string(&backwards))}));
     all =
         SQL_NAMES({"table", sql_fragment(table)}, {"alias", sql_fragment(alias)},
                   {"columns", sql_fragment(text_string(&names))},
                   {"texts", sql_fragment(text_string(&texts))},
                   {"sort", sql_fragment(text_string(&keys))}, {"range", sql_fragment(order->range)},
-                  {"percent", sql_fragment(arena_format(arena, "%.6f", percent))});
+                  {"percent", sql_fragment(arena_format(arena, "%.6f", percent))},
+                  {"end", sql_fragment(to_now ? end : "NULL::text[]")},
+                  {"open", sql_fragment(to_now ? "false" : "true")});
     order->plan_sql = expand(arena, KEYS_PLAN, all);
     order->bound_sql = expand(arena, KEYS_BOUND, all);
     order->sort = arena_copy(arena, text_string(&keys));

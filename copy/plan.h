@@ -100,6 +100,7 @@ struct plan {
     int64_t heap_bytes;
     int64_t table_bytes;
     const char *attached_fingerprint; /* of the source: its whole definition (copy/attached.h) */
+    const char *attached_parts;       /* the same by part, to name what was changed */
 };
 
 void plan_deinit(struct plan *plan);

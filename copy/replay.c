@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "copy/capture.h"
+#include "copy/inspect.h"
 #include "engine/base/clock.h"
 #include "engine/job/walk.h"
 #include "engine/pg/sqlstate.h"
@@ -38,6 +39,8 @@ enum {
     "   AND NOT EXISTS (SELECT FROM {stuck} AS b WHERE {b_is_k})"
 
 static const char *const TEMPLATES[REPLAY_STEPS] = {
+    [REPLAY_LEASE] = "SELECT FROM pghaul.span WHERE job = $1::bigint AND phase = $2\n"
+                     " ORDER BY number FOR UPDATE",
     /* {bucket_is}: hash of the key, modulo $3, is the bucket $1[1] */
     [REPLAY_COLLECT] = "INSERT INTO {batch} ({k}, n)\n"
                        "SELECT {k}, row_number() OVER ()\n"
@@ -124,12 +127,26 @@ static bool step(struct session *session, const struct flow *flow, enum replay_s
     return flow_execute(flow, session, TEMPLATES[number], params, affected, error);
 }
 
-/* Does the server refuse the row itself, so that trying again cannot help? Classes 22 (data) and 23
- * (constraints). */
-static bool is_refusal(const struct error *error)
+static bool in_class(const struct error *error, const char *const *classes)
 {
-    return strncmp(error->sqlstate, "22", 2) == 0 || strncmp(error->sqlstate, "23", 2) == 0 ||
-           strncmp(error->sqlstate, "P0001", 5) == 0;
+    for (; *classes != NULL; classes++)
+        if (strncmp(error->sqlstate, *classes, 2) == 0)
+            return true;
+    return false;
+}
+
+/*
+ * Could it be a row that the server refuses, so that trying again does not help? Not what passes
+ * (retryable, locks, a cancel), nor what says that the server is in trouble (53 resources, 58
+ * system, XX, F0). Everything else may: data (22) and constraints (23), a value that is too long
+ * for an index (54), and whatever a function in a cast, a domain or a constraint raises.
+ */
+static bool may_be_refusal(const struct error *error)
+{
+    static const char *const TROUBLE[] = {"08", "40", "53", "57", "58", "F0", "XX", NULL};
+
+    return error->code == ERROR_SQL && !error->retryable && error->sqlstate[0] != '\0' &&
+           !in_class(error, TROUBLE);
 }
 
 static bool insert_once(struct session *session, const struct flow *flow, int64_t from, int64_t to,
@@ -141,13 +158,33 @@ static bool insert_once(struct session *session, const struct flow *flow, int64_
            (!flow->keeps || step(session, flow, REPLAY_INSERT_KEPT, range, NULL, error));
 }
 
+static const char MAKE_STUCK[] = "INSERT INTO {stuck} ({k}, sqlstate, message)\n"
+                                 "SELECT {k_k}, $2, $3 FROM {batch} AS k WHERE k.n = $1::bigint";
+
+static const char RANGE_BEGIN[] = "SAVEPOINT range";
+static const char RANGE_END[] = "RELEASE SAVEPOINT range";
+static const char RANGE_UNDO[] = "ROLLBACK TO SAVEPOINT range; RELEASE SAVEPOINT range";
+
 static bool make_stuck(struct session *session, const struct flow *flow, int64_t n,
                        const struct error *why, struct error *error)
 {
-    return flow_execute(flow, session,
-                        "INSERT INTO {stuck} ({k}, sqlstate, message)\n"
-                        "SELECT {k_k}, $2, $3 FROM {batch} AS k WHERE k.n = $1::bigint",
-                        PARAMS(NUMBER(n), why->sqlstate, why->message), NULL, error);
+    return flow_execute(flow, session, MAKE_STUCK, PARAMS(NUMBER(n), why->sqlstate, why->message),
+                        NULL, error);
+}
+
+/*
+ * Is it the rows that are refused, and not the statement? Where the class leaves that open (a
+ * missing privilege, say), the statement is tried without a row.
+ */
+static bool refuses_rows(struct session *session, const struct flow *flow,
+                         const struct error *refused, struct error *error)
+{
+    static const char *const OF_ROWS[] = {"22", "23", "54", "P0", NULL};
+
+    if (in_class(refused, OF_ROWS))
+        return true;
+    return session_run(session, RANGE_BEGIN, error) && insert_once(session, flow, 0, 0, error) &&
+           session_run(session, RANGE_END, error);
 }
 
 /*
@@ -160,14 +197,14 @@ static bool insert_range(struct session *session, const struct flow *flow, int64
     int64_t middle = from + (to - from) / 2;
     struct error refused;
 
-    if (!session_run(session, "SAVEPOINT range", error))
+    if (!session_run(session, RANGE_BEGIN, error))
         return false;
     if (insert_once(session, flow, from, to, error))
-        return session_run(session, "RELEASE SAVEPOINT range", error);
-    if (!is_refusal(error))
+        return session_run(session, RANGE_END, error);
+    if (!may_be_refusal(error))
         return false;
     refused = *error;
-    if (!session_run(session, "ROLLBACK TO SAVEPOINT range; RELEASE SAVEPOINT range", error))
+    if (!session_run(session, RANGE_UNDO, error) || !refuses_rows(session, flow, &refused, error))
         return false;
     if (to - from > 1)
         return insert_range(session, flow, from, middle, result, error) &&
@@ -209,12 +246,17 @@ static const char RETRY_STUCK[] =
     "WITH moved AS (DELETE FROM {stuck} WHERE {which} RETURNING {k})\n"
     "INSERT INTO {log_a} ({k}) SELECT DISTINCT {k} FROM moved";
 
+static void retry_stuck_sql(const struct flow *flow, const char *which, struct text *sql)
+{
+    flow_expand_with(flow, sql, RETRY_STUCK, SQL_NAMES({"which", sql_fragment(which)}));
+}
+
 static bool retry_stuck(struct session *session, const struct flow *flow, const char *which,
                         struct error *error)
 {
     TEXT_AUTO sql = {0};
 
-    flow_expand_with(flow, &sql, RETRY_STUCK, SQL_NAMES({"which", sql_fragment(which)}));
+    retry_stuck_sql(flow, which, &sql);
     return session_run_text(session, &sql, error);
 }
 
@@ -223,34 +265,37 @@ static bool retry_stuck(struct session *session, const struct flow *flow, const 
  * been changed since the batch was collected. So those keys are tried again by every pass; only
  * under the lock of the swap is one final.
  */
+static const char COLLISIONS[] =
+    "sqlstate IN ('" SQLSTATE_UNIQUE_VIOLATION "', '" SQLSTATE_EXCLUSION_VIOLATION "')";
+
 static bool retry_collisions(struct session *session, const struct flow *flow, struct error *error)
 {
-    return retry_stuck(
-        session, flow,
-        "sqlstate IN ('" SQLSTATE_UNIQUE_VIOLATION "', '" SQLSTATE_EXCLUSION_VIOLATION "')", error);
+    return retry_stuck(session, flow, COLLISIONS, error);
 }
+
+static const char ALL_STUCK[] = "true";
 
 bool replay_retry_stuck(struct session *session, const struct flow *flow, struct error *error)
 {
-    return retry_stuck(session, flow, "true", error);
+    return retry_stuck(session, flow, ALL_STUCK, error);
 }
+
+/* No deferred check may wait for the COMMIT. */
+static const char IMMEDIATE[] = "SET CONSTRAINTS ALL IMMEDIATE";
 
 bool replay_whole(struct session *session, const struct flow *flow, bool final,
                   struct replay_result *result, struct error *error)
 {
     int64_t collected = 0;
 
-    return session_run(session, "SET CONSTRAINTS ALL IMMEDIATE", error) &&
+    return session_run(session, IMMEDIATE, error) &&
            step(session, flow, REPLAY_COLLECT_WHOLE, NO_PARAMS, &collected, error) &&
            (collected == 0 || replay_batch(session, flow, NULL, final, collected, result, error));
 }
 
 bool replay_lease_all(struct session *session, const struct flow *flow, struct error *error)
 {
-    return session_execute(
-        session,
-        "SELECT FROM pghaul.span WHERE job = $1::bigint AND phase = $2 ORDER BY number FOR UPDATE",
-        PARAMS(NUMBER(flow->job), flow->label), NULL, error);
+    return step(session, flow, REPLAY_LEASE, PARAMS(NUMBER(flow->job), flow->label), NULL, error);
 }
 
 /* ----------------------------------------------------------------------------------------------------------
@@ -270,6 +315,9 @@ static bool pass_prepare(struct session *session, void *arg, struct error *error
     return replay_prepare(session, pass->flow, error);
 }
 
+static const char CHUNK_BEGIN[] = REPLAY_BEGIN "; SAVEPOINT chunk";
+static const char CHUNK_UNDO[] = "ROLLBACK TO SAVEPOINT chunk";
+
 /* A chunk that meets a collision or a lock leaves its keys in the log, and the cursor moves on: for
  * later. */
 static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
@@ -279,17 +327,14 @@ static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
     struct params range = PARAMS(chunk->from, chunk->to);
     int64_t collected = 0;
 
-    if (!session_run(chunk->session,
-                     "SET LOCAL lock_timeout = 5; SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT chunk",
-                     error) ||
+    if (!session_run(chunk->session, CHUNK_BEGIN, error) ||
         !step(chunk->session, pass->flow, REPLAY_COLLECT,
               PARAMS(chunk->from, chunk->to, NUMBER(pass->buckets)), &collected, error))
         return false;
     if (collected == 0)
         return true;
     if (!replay_batch(chunk->session, pass->flow, &range, false, collected, &result, error))
-        return error->code == ERROR_LOCK &&
-               session_run(chunk->session, "ROLLBACK TO SAVEPOINT chunk", error);
+        return error->code == ERROR_LOCK && session_run(chunk->session, CHUNK_UNDO, error);
     chunk->rows = result.keys;
     atomic_fetch_add(&pass->keys, result.keys);
     atomic_fetch_add(&pass->stuck, result.stuck);
@@ -301,7 +346,8 @@ static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
 static const char PASS_PLAN[] =
     "SELECT ARRAY[b::text, '0'], ARRAY[b::text, blocks::text]\n"
     "  FROM generate_series(0, $1::bigint - 1) AS b,\n"
-    "       (SELECT greatest(pg_relation_size('{log_a}'), pg_relation_size('{log_b}'))\n"
+    "       (SELECT greatest(pg_relation_size({log_a_literal}), "
+    "pg_relation_size({log_b_literal}))\n"
     "               / current_setting('block_size')::bigint AS blocks) AS log\n"
     " WHERE blocks > 0 ORDER BY b";
 
@@ -333,12 +379,12 @@ static int64_t blocks_at_once(const struct capture_state *state)
     return state->mode == CAPTURE_DUAL ? BLOCKS_DUAL : BLOCKS_MAX;
 }
 
+static const char LEASE_PATIENCE[] = "SET LOCAL lock_timeout = '5s'";
+
 static bool begin_leased(struct session *session, const struct flow *flow, struct error *error)
 {
-    return session_begin(session, error) &&
-           session_run(session, "SET LOCAL lock_timeout = '5s'", error) &&
-           replay_lease_all(session, flow, error) &&
-           session_run(session, "SET LOCAL lock_timeout = 5; SET CONSTRAINTS ALL IMMEDIATE", error);
+    return session_begin(session, error) && session_run(session, LEASE_PATIENCE, error) &&
+           replay_lease_all(session, flow, error) && session_run(session, REPLAY_BEGIN, error);
 }
 
 /* Blocks [from, to) of both sides, in a transaction of the control session. What is in somebody's
@@ -387,6 +433,13 @@ bool replay_stick(struct run *run, const struct flow *flow, struct error *error)
     return error->code == ERROR_LOCK;
 }
 
+/* Long before a small budget is used up: a file does not shrink by being drained. */
+static int64_t turn_bytes(const struct capture_state *state)
+{
+    return state->budget_bytes > 0 && state->budget_bytes / 2 < TURN_BYTES ? state->budget_bytes / 2
+                                                                           : TURN_BYTES;
+}
+
 /*
  * When the side that is written has grown, the functions write the other one from now on, if it is
  * empty as a file: then the side that is drained stands still and can be truncated at its end.
@@ -400,10 +453,11 @@ static bool turn_sides(struct run *run, const struct flow *flow, struct error *e
         !capture_size(run->session, flow, &size, error))
         return false;
     if (state.mode == CAPTURE_IDLE ||
-        (state.side == 'a' ? size.a_bytes : size.b_bytes) < TURN_BYTES ||
+        (state.side == 'a' ? size.a_bytes : size.b_bytes) < turn_bytes(&state) ||
         (state.side == 'a' ? size.b_bytes : size.a_bytes) > 0)
         return true;
     state.side = state.side == 'a' ? 'b' : 'a';
+    state.warned = false;
     return capture_set(run, flow, state, error);
 }
 
@@ -413,39 +467,50 @@ static bool turn_sides(struct run *run, const struct flow *flow, struct error *e
  * functions turned away (model rot-blind). Never when it outgrew its budget: its size is then the
  * marker.
  */
+static const char CUT_LOCK[] =
+    "BEGIN; " REPLAY_IMPATIENT "; LOCK TABLE {side} IN ACCESS EXCLUSIVE MODE";
+static const char CUT[] = "TRUNCATE {side}";
+
+static void side_sql(const struct flow *flow, const char *template, char side, struct text *sql)
+{
+    TEXT_AUTO name = {0};
+
+    flow_expand(flow, &name, side == 'a' ? "{log_a}" : "{log_b}");
+    text_clear(sql);
+    sql_expand(sql, template,
+               SQL_NAMES({"side", sql_fragment(text_string(&name))},
+                         {"literal", sql_literal(text_string(&name))}));
+}
+
 static bool truncate_drained(struct run *run, const struct flow *flow, struct error *error)
 {
     struct capture_state state;
-    const char *side;
+    char side;
     TEXT_AUTO sql = {0};
     ROWS_AUTO rows = {0};
     bool marked = false;
 
     if (!capture_get(run->session, flow, &state, error))
         return false;
-    side = state.side == 'a' ? "{log_b}" : "{log_a}";
-    text_appendf(&sql, "SELECT pg_relation_size('%s') > 0 AND NOT EXISTS (SELECT FROM %s)", side,
-                 side);
-    if (!flow_query(flow, run->session, &rows, text_string(&sql), NO_PARAMS, error))
+    side = state.side == 'a' ? 'b' : 'a';
+    side_sql(flow,
+             "SELECT pg_relation_size({literal}::regclass) > 0 AND NOT EXISTS (SELECT FROM {side})",
+             side, &sql);
+    if (!session_query(run->session, &rows, text_string(&sql), NO_PARAMS, error))
         return false;
     if (!rows_bool(&rows, 0, 0))
         return true;
     rows_deinit(&rows);
-    text_clear(&sql);
-    text_appendf(&sql, "BEGIN; SET LOCAL lock_timeout = 5; LOCK TABLE %s IN ACCESS EXCLUSIVE MODE",
-                 side);
-    if (!flow_run(flow, run->session, text_string(&sql), error)) {
+    side_sql(flow, CUT_LOCK, side, &sql);
+    if (!session_run_text(run->session, &sql, error)) {
         session_rollback(run->session);
         return error->code == ERROR_LOCK; /* somebody still writes it: another time */
     }
-    text_clear(&sql);
-    text_appendf(&sql, "SELECT NOT EXISTS (SELECT FROM %s)", side);
-    if (flow_query(flow, run->session, &rows, text_string(&sql), NO_PARAMS, error) &&
+    side_sql(flow, "SELECT NOT EXISTS (SELECT FROM {side})", side, &sql);
+    if (session_query(run->session, &rows, text_string(&sql), NO_PARAMS, error) &&
         capture_marked(run->session, flow, run, &marked, error)) {
-        text_clear(&sql);
-        text_appendf(&sql, "TRUNCATE %s", side);
-        if ((!rows_bool(&rows, 0, 0) || marked ||
-             flow_run(flow, run->session, text_string(&sql), error)) &&
+        side_sql(flow, CUT, side, &sql);
+        if ((!rows_bool(&rows, 0, 0) || marked || session_run_text(run->session, &sql, error)) &&
             session_commit(run->session, error))
             return true;
     }
@@ -488,11 +553,12 @@ bool replay_pass(struct run *run, const struct flow *flow, struct replay_result 
 
     *result = (struct replay_result){0};
     if (!retry_collisions(run->session, flow, error) ||
-        !capture_size(run->session, flow, &size, error))
+        !capture_size(run->session, flow, &size, error) ||
+        !capture_warn_early(run, flow, &size, error) || !turn_sides(run, flow, error))
         return false;
     if (size.empty)
         return truncate_drained(run, flow, error);
-    if (!turn_sides(run, flow, error) || !capture_get(run->session, flow, &state, error))
+    if (!capture_get(run->session, flow, &state, error))
         return false;
     bytes = size.a_bytes > size.b_bytes ? size.a_bytes : size.b_bytes;
     return (bytes <= SMALL_LOG_BYTES
@@ -524,7 +590,8 @@ bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_res
     int64_t best_ms = clock_ms();
 
     *result = (struct replay_result){0};
-    if (!replay_retry_stuck(run->session, flow, error))
+    if ((flow->direction == FLOW_FORWARD && !inspect_publications(run->session, error)) ||
+        !replay_retry_stuck(run->session, flow, error))
         return false;
     for (;;) {
         struct replay_result pass;
@@ -548,4 +615,104 @@ bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_res
             return false;
         }
     }
+}
+
+/* --------------------------------------------------------------------------------------------------------
+ * printed */
+
+/* replay_batch(), step by step; `whole` and `final` as there. */
+static void print_batch(const struct flow *flow, bool whole, bool final, struct text *script)
+{
+    const enum replay_step steps[] = {
+        whole ? REPLAY_COLLECT_WHOLE : REPLAY_COLLECT,
+        REPLAY_HOLD,
+        REPLAY_SKIP,
+        whole ? REPLAY_CLAIM_WHOLE_A : REPLAY_CLAIM_A,
+        whole ? REPLAY_CLAIM_WHOLE_B : REPLAY_CLAIM_B,
+        REPLAY_UNSTICK,
+        REPLAY_KEEP,
+        REPLAY_DELETE,
+        REPLAY_INSERT,
+        REPLAY_INSERT_KEPT,
+        REPLAY_RECHECK,
+        final ? REPLAY_RETURN_STUCK : REPLAY_RETURN,
+    };
+
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        bool of_kept = steps[i] == REPLAY_KEEP || steps[i] == REPLAY_INSERT_KEPT;
+
+        if (of_kept && !flow->keeps)
+            continue;
+        if (steps[i] == REPLAY_INSERT)
+            sql_add(script, RANGE_BEGIN);
+        flow_print(flow, script, TEMPLATES[steps[i]]);
+        if (steps[i] == (flow->keeps ? REPLAY_INSERT_KEPT : REPLAY_INSERT))
+            sql_add(script, RANGE_END);
+    }
+    sql_note(script, "where the server refuses a row, in halves, down to the key that is stuck");
+    sql_add(script, RANGE_UNDO);
+    flow_print(flow, script, MAKE_STUCK);
+}
+
+void replay_print_prepare(const struct flow *flow, struct text *script)
+{
+    flow_print(flow, script, PREPARE);
+    if (flow->keeps)
+        flow_print(flow, script, PREPARE_KEPT);
+}
+
+static void print_retry(const struct flow *flow, const char *which, struct text *script)
+{
+    TEXT_AUTO sql = {0};
+
+    retry_stuck_sql(flow, which, &sql);
+    sql_add(script, text_string(&sql));
+}
+
+void replay_print_whole(const struct flow *flow, struct text *script)
+{
+    print_retry(flow, ALL_STUCK, script);
+    sql_add(script, IMMEDIATE);
+    print_batch(flow, true, true, script);
+}
+
+static void print_sides(const struct run *run, const struct flow *flow, struct text *script)
+{
+    TEXT_AUTO sql = {0};
+
+    sql_note(script, "when a side of the log has grown: from now on the other one is written");
+    capture_functions_sql(run, flow, (struct capture_state){.mode = CAPTURE_LOG, .side = 'b'},
+                          &sql);
+    sql_add(script, text_string(&sql));
+    sql_note(script, "and the one that is drained is cut off; the same of the other one");
+    side_sql(flow, CUT_LOCK, 'a', &sql);
+    sql_add(script, text_string(&sql));
+    side_sql(flow, CUT, 'a', &sql);
+    sql_add(script, text_string(&sql));
+    sql_add(script, SESSION_COMMIT);
+}
+
+void replay_print_catch_up(const struct run *run, const struct flow *flow, struct text *script)
+{
+    TEXT_AUTO chunk = {0};
+    TEXT_AUTO pieces = {0};
+
+    print_retry(flow, ALL_STUCK, script);
+    sql_note(script, "each pass");
+    print_retry(flow, COLLISIONS, script);
+    replay_print_prepare(flow, script);
+    flow_expand(flow, &pieces, PASS_PLAN);
+    walk_print_plan(run->job.id, flow->label, text_string(&pieces), script);
+    sql_add(&chunk, CHUNK_BEGIN);
+    print_batch(flow, false, false, &chunk);
+    sql_note(&chunk, "where somebody is in the way: later");
+    sql_add(&chunk, CHUNK_UNDO);
+    walk_print_chunk(PASS_BOUND, text_string(&chunk), script);
+    sql_note(script, "a short log at once, by one session: the same steps between");
+    sql_add(script, SESSION_BEGIN);
+    sql_add(script, LEASE_PATIENCE);
+    flow_print(flow, script, TEMPLATES[REPLAY_LEASE]);
+    sql_add(script, REPLAY_BEGIN);
+    sql_add(script, SESSION_COMMIT);
+    print_sides(run, flow, script);
 }

@@ -36,11 +36,13 @@
  * hash_record_extended, under which equal keys meet (F04: 1.0 and 1.00), and a bucket is a span,
  * leased by its row lock.
  *
- * Replay waits for nobody: SKIP LOCKED, and a lock_timeout of 5 ms for what it cannot cover (F31:
- * with 100 ms the application was the deadlock victim). What is in the way goes back into the log.
+ * Replay waits for nobody: SKIP LOCKED, and a lock_timeout of 5 ms (REPLAY_IMPATIENT) for what it
+ * cannot cover (F31: with 100 ms the application was the deadlock victim). What is in the way goes
+ * back into the log.
  *
- * A row that `to` refuses for its data (a cast, a constraint) is found by halving the batch under
- * savepoints, after all its deletes. Its key is stuck: kept beside the log, counted, shown; it
+ * A row that `to` refuses for its data (a cast, a constraint, a value too long for an index,
+ * whatever a function in one of them raises) is found by halving the batch under savepoints, after
+ * all its deletes. Its key is stuck: kept beside the log, counted, shown; it
  * counts as logged; it is tried again when the application changes it, and whenever a catch-up
  * begins.
  *
@@ -53,7 +55,12 @@
 #include "copy/flow.h"
 #include "engine/job/run.h"
 
+/* How every transaction of replay begins, when it has its lease. */
+#define REPLAY_IMPATIENT "SET LOCAL lock_timeout = 5"
+#define REPLAY_BEGIN REPLAY_IMPATIENT "; SET CONSTRAINTS ALL IMMEDIATE"
+
 enum replay_step {
+    REPLAY_LEASE,         /* all buckets of the flow: $1 job, $2 the flow's label */
     REPLAY_COLLECT,       /* $1 from, $2 to: {bucket, block} positions; $3 number of buckets */
     REPLAY_COLLECT_WHOLE, /* the whole log */
     REPLAY_HOLD,
@@ -120,5 +127,13 @@ bool replay_pass(struct run *run, const struct flow *flow, struct replay_result 
  */
 bool replay_catch_up(struct run *run, const struct flow *flow, struct replay_result *result,
                      struct error *error) MUST_CHECK;
+
+/*
+ * For --dry-run, as scripts (engine/pg/sql.h): what replay_prepare() sends; replay_retry_stuck()
+ * and replay_whole(.., final); replay_catch_up(). Each step once.
+ */
+void replay_print_prepare(const struct flow *flow, struct text *script);
+void replay_print_whole(const struct flow *flow, struct text *script);
+void replay_print_catch_up(const struct run *run, const struct flow *flow, struct text *script);
 
 #endif

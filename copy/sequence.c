@@ -16,17 +16,23 @@ struct sequence_step {
     const char *name;     /* of the leaving sequence, which the arriving one will have */
     const char *parked;   /* name of the one that stays behind: sequence_<oid> */
     const char *arriving; /* SEQUENCE_CARRY: name of the arriving sequence */
+    const char *oid;
+    const char *type;     /* SEQUENCE_MOVE: its data type */
     const char *widen;    /* SEQUENCE_MOVE: its new data type; NULL: it keeps its own */
+    const char *narrow;   /* SEQUENCE_MOVE: the one it had before it was made wider; NULL: none */
     const char *identity; /* SEQUENCE_MAKE: fragment ALWAYS or BY DEFAULT */
     const char *options;  /* fragment: INCREMENT .. CYCLE; NULL: the arriving one has its own */
-    const char *min;      /* of the arriving sequence, fragments */
+    const char *min;      /* of the arriving sequence, or when it is narrow again; fragments */
     const char *max;
+    const char *start;
     const char *end; /* the leaving sequence's last possible value; NULL when it cycles */
     const char *comment;
     struct grants grants;
 };
 
 struct sequence_plan {
+    const char *from; /* the tables' oids */
+    const char *to;
     int count;
     struct sequence_step *steps;
 };
@@ -37,8 +43,8 @@ struct sequence_plan {
  *
  * A sequence feeds a column as its identity or through its default; a column may own others. Bounds
  * that were the data type's own stay so when the type changes, others are kept as far as the new
- * type holds them. used_by: who else refers to the sequence; the defaults of the two columns do not
- * count.
+ * type holds them. A rollback makes nothing wider: it gives back. used_by: who else refers to the
+ * sequence; the defaults of the two columns do not count.
  */
 static const char SEQUENCES[] =
     "WITH pair(from_column, to_column) AS (\n"
@@ -63,15 +69,21 @@ static const char SEQUENCES[] =
     "      JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid\n"
     "     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass\n"
     "       AND d.deptype IN ('a', 'i') AND d.refobjid IN ($1::oid, $2::oid)\n"
+    "), back AS (\n"
+    "    SELECT id, facts FROM pghaul.job\n"
+    "     WHERE source_oid = $2::oid\n"
+    "       AND state NOT IN ('done', 'finished', 'aborted', 'rolled_back')\n"
     "), place AS (\n"
     "    SELECT l.*, b.attname AS to_column, b.attnum AS to_number, b.attnotnull, b.atthasdef,\n"
     "           format_type(b.atttypid, b.atttypmod) AS to_type, r.relname AS arriving,\n"
     "           r.deptype = l.deptype AS same_kind, w.type AS to_width, w.most AS to_most,\n"
+    "           k.id IS NOT NULL AS is_back, n.type AS narrow,\n"
     "           CASE WHEN r.deptype <> l.deptype THEN r.seqmin\n"
-    "               WHEN l.seqmin = l.least THEN w.least\n"
-    "                ELSE greatest(l.seqmin, w.least) END AS new_min,\n"
-    "           CASE WHEN r.deptype <> l.deptype THEN r.seqmax WHEN l.seqmax = l.most THEN w.most\n"
-    "                ELSE least(l.seqmax, w.most) END AS new_max\n"
+    "               WHEN l.seqmin = l.least THEN coalesce(n.least, w.least)\n"
+    "                ELSE greatest(l.seqmin, coalesce(n.least, w.least)) END AS new_min,\n"
+    "           CASE WHEN r.deptype <> l.deptype THEN r.seqmax\n"
+    "               WHEN l.seqmax = l.most THEN coalesce(n.most, w.most)\n"
+    "                ELSE least(l.seqmax, coalesce(n.most, w.most)) END AS new_max\n"
     "      FROM own l\n"
     "      LEFT JOIN pair p ON p.from_column = l.attname\n"
     "      JOIN pg_attribute b ON b.attrelid = $2::oid AND NOT b.attisdropped\n"
@@ -80,10 +92,13 @@ static const char SEQUENCES[] =
     "                                              ELSE p.to_column END\n"
     "      LEFT JOIN own r ON r.relid = $2::oid AND r.attnum = b.attnum AND r.feeds AND l.feeds\n"
     "      LEFT JOIN width w ON w.type = coalesce(r.seqtypid, b.atttypid)\n"
+    "      LEFT JOIN back k ON true\n"
+    "      LEFT JOIN width n ON n.type::text = k.facts -> 'widened' -> l.oid::text ->> 'was'\n"
+    "                       AND r.relid IS NULL\n"
     "     WHERE l.relid = $1::oid\n"
     ")\n"
     "SELECT deptype, attname, to_column, relname, oid, arriving,\n"
-    "       CASE WHEN to_most > most THEN to_width::text END,\n"
+    "       CASE WHEN to_most > most AND NOT is_back THEN to_width::text END,\n"
     "       CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END,\n"
     "       CASE WHEN same_kind IS NOT FALSE THEN\n"
     "           format('START WITH %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s %sCYCLE',\n"
@@ -101,7 +116,8 @@ static const char SEQUENCES[] =
     "         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = place.oid\n"
     "             AND d.deptype = 'n'\n"
     "           AND (f.adrelid, f.adnum) IS DISTINCT FROM (place.relid, place.attnum)\n"
-    "           AND (f.adrelid, f.adnum) IS DISTINCT FROM ($2::oid, place.to_number))\n"
+    "           AND (f.adrelid, f.adnum) IS DISTINCT FROM ($2::oid, place.to_number)),\n"
+    "       seqtypid::regtype, narrow, greatest(new_min, least(new_max, seqstart))\n"
     "  FROM place\n"
     " ORDER BY attnum, oid";
 
@@ -125,6 +141,9 @@ enum {
     COL_TO_NOT_NULL,
     COL_TO_DEFAULT,
     COL_USED_BY,
+    COL_TYPE,
+    COL_NARROW,
+    COL_START,
 };
 
 static bool refuse(const struct rows *rows, int row, enum sequence_way way, struct error *error)
@@ -175,6 +194,10 @@ static bool read_step(struct session *session, const struct rows *rows, int row,
     step->name = arena_copy(arena, rows_text(rows, row, COL_NAME));
     step->parked = arena_format(arena, "sequence_%u", oid);
     step->arriving = arena_copy(arena, rows_text(rows, row, COL_ARRIVING));
+    step->oid = arena_copy(arena, rows_text(rows, row, COL_OID));
+    step->type = arena_copy(arena, rows_text(rows, row, COL_TYPE));
+    step->narrow = arena_copy(arena, rows_text(rows, row, COL_NARROW));
+    step->start = arena_copy(arena, rows_text(rows, row, COL_START));
     step->widen = arena_copy(arena, rows_text(rows, row, COL_WIDEN));
     step->identity = arena_copy(arena, rows_text(rows, row, COL_IDENTITY));
     step->options = arena_copy(arena, rows_text(rows, row, COL_OPTIONS));
@@ -201,6 +224,8 @@ bool sequence_plan(struct session *session, uint32_t from, uint32_t to,
     if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(from), NUMBER(to)), error))
         return error_context(error, "could not read sequences");
     *plan = arena_alloc(arena, sizeof(**plan));
+    (*plan)->from = arena_copy(arena, NUMBER(from));
+    (*plan)->to = arena_copy(arena, NUMBER(to));
     (*plan)->count = rows_count(&rows);
     (*plan)->steps = arena_alloc(arena, sizeof(*(*plan)->steps) * ((size_t)rows_count(&rows) + 1));
     for (int i = 0; i < rows_count(&rows); i++)
@@ -212,17 +237,63 @@ bool sequence_plan(struct session *session, uint32_t from, uint32_t to,
 /* --------------------------------------------------------------------------------------------- SQL
  */
 
+/* Its job is the open one whose source leaves. */
+static void widen_sql(const struct sequence_step *step, const struct sql_name *values,
+                      struct text *sql)
+{
+    if (step->widen != NULL)
+        sql_expand(sql,
+                   "UPDATE pghaul.job SET facts = facts || jsonb_build_object('widened',\n"
+                   "       coalesce(facts -> 'widened', '{}') || jsonb_build_object({oid},\n"
+                   "       jsonb_build_object('name', {arriving_literal}, 'was', {was})))\n"
+                   " WHERE source_oid = {from}::oid\n"
+                   "   AND state NOT IN ('done', 'finished', 'aborted', 'rolled_back');\n"
+                   "ALTER SEQUENCE {arriving} AS {type};\n",
+                   values);
+}
+
+/* Under the lock of OWNED BY, which keeps nextval() away: what is read of the state holds. */
+static void narrow_sql(const struct sequence_step *step, const struct sql_name *values,
+                       struct text *sql)
+{
+    TEXT_AUTO body = {0};
+
+    if (step->narrow == NULL)
+        return;
+    sql_expand(&body,
+               "BEGIN\n"
+               "    IF (SELECT s.last_value BETWEEN {min} AND {max} FROM {arriving} s) THEN\n"
+               "        ALTER SEQUENCE {arriving} AS {narrow}\n"
+               "            MINVALUE {min} MAXVALUE {max} START WITH {start};\n"
+               "        UPDATE pghaul.job SET facts = facts #- ARRAY['widened', {oid}]\n"
+               "         WHERE source_oid = {to}::oid\n"
+               "           AND state NOT IN ('done', 'finished', 'aborted', 'rolled_back');\n"
+               "    END IF;\n"
+               "END",
+               values);
+    sql_expand(sql, "DO {body};\n", SQL_NAMES({"body", sql_literal(text_string(&body))}));
+}
+
 /* The name must be in the other schema before OWNED BY, and an owned sequence cannot be moved:
  * hence NONE. */
-static void move_sql(const struct sequence_step *step, const struct sequence_names *names,
-                     struct text *sql)
+static void move_sql(const struct sequence_plan *plan, const struct sequence_step *step,
+                     const struct sequence_names *names, struct text *sql)
 {
-    const struct sql_name *values =
-        SQL_NAMES({"leaving", sql_table(names->leaving_schema, step->name)},
-                  {"arriving", sql_table(names->arriving_schema, step->name)},
+    struct sql_value arriving = sql_table(names->arriving_schema, step->name);
+    TEXT_AUTO arriving_name = {0};
+    const struct sql_name *values;
+
+    sql_append(&arriving_name, arriving);
+    values =
+        SQL_NAMES({"leaving", sql_table(names->leaving_schema, step->name)}, {"arriving", arriving},
+                  {"arriving_literal", sql_literal(text_string(&arriving_name))},
                   {"schema", sql_ident(names->arriving_schema)},
                   {"table", sql_table(names->arriving_schema, names->arriving_table)},
-                  {"column", sql_ident(step->column)}, {"type", sql_fragment(step->widen)});
+                  {"column", sql_ident(step->column)}, {"oid", sql_literal(step->oid)},
+                  {"from", sql_literal(plan->from)}, {"to", sql_literal(plan->to)},
+                  {"was", sql_literal(step->type)}, {"type", sql_fragment(step->widen)},
+                  {"narrow", sql_fragment(step->narrow)}, {"min", sql_fragment(step->min)},
+                  {"max", sql_fragment(step->max)}, {"start", sql_fragment(step->start)});
 
     if (strcmp(names->leaving_schema, names->arriving_schema) != 0)
         sql_expand(sql,
@@ -230,8 +301,8 @@ static void move_sql(const struct sequence_step *step, const struct sequence_nam
                    "ALTER SEQUENCE {leaving} SET SCHEMA {schema};\n",
                    values);
     sql_expand(sql, "ALTER SEQUENCE {arriving} OWNED BY {table}.{column};\n", values);
-    if (step->widen != NULL)
-        sql_expand(sql, "ALTER SEQUENCE {arriving} AS {type};\n", values);
+    widen_sql(step, values, sql);
+    narrow_sql(step, values, sql);
 }
 
 /*
@@ -299,7 +370,7 @@ void sequence_swap_sql(const struct sequence_plan *plan, const struct sequence_n
 {
     for (int i = 0; i < plan->count; i++) {
         if (plan->steps[i].way == SEQUENCE_MOVE)
-            move_sql(&plan->steps[i], names, sql);
+            move_sql(plan, &plan->steps[i], names, sql);
         else
             replace_sql(&plan->steps[i], names, sql);
     }

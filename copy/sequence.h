@@ -16,6 +16,13 @@
  * get a value that the new one issues too. Cycling sequences, which repeat themselves anyway, are
  * not.
  *
+ * A moved sequence that was made wider is remembered with the type that it had, in the job's fact
+ * "widened" and in the transaction of the swap. Rollback gives it that type and its bounds back,
+ * and takes it out of the fact; when its last value does not fit them any more it stays as it is,
+ * and in the fact. Nothing is issued twice by that: only bounds change, never the state; last_value
+ * is the end of what sessions may have cached; and the change gives the sequence a new file, which
+ * makes sessions forget what they have cached.
+ *
  * Everything is decided by sequence_plan(), outside any lock; the SQL is plain text and only reads
  * the state (last_value, is_called), under the lock it has itself just taken on the sequence.
  * nextval() keeps its lock until its transaction ends, so a transaction that only drew a value
@@ -51,7 +58,7 @@ struct sequence_names {
 /*
  * Reads the catalogue of both tables. The plan belongs to the arena and holds as long as the
  * fingerprint of table `from` (copy/attached.h) and its successor's columns do. Planned anew for a
- * rollback, roles exchanged.
+ * rollback, roles exchanged: it is one when `to` is the source of a job that is not over.
  *
  * ERROR_REFUSED: something else uses a sequence that cannot stay the same one; the new column
  * cannot be an identity column (its type, nullable, a default).

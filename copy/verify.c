@@ -87,9 +87,9 @@ static void verify_orders(const struct copy *copy, struct arena *arena, struct o
                                       plan->key[i].operator_schema};
     }
     order_keys(r, arena, copy->forward.from_qualified, "r", from, plan->key_count,
-               plan->heap_bytes / 8192);
+               plan->heap_bytes / 8192, false);
     order_keys(s, arena, copy->forward.to_qualified, "s", to, plan->key_count,
-               plan->heap_bytes / 8192);
+               plan->heap_bytes / 8192, false);
 }
 
 static bool verify_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
@@ -104,14 +104,29 @@ static bool verify_chunk(struct walk_chunk *chunk, void *arg, struct error *erro
     return true;
 }
 
+/* Both sides come in key order from an index; a chunk is small beside the tables. */
+static const char PREPARE[] = "SET random_page_cost = 1.1; SET work_mem = '64MB'";
+
 static bool verify_prepare(struct session *session, void *arg, struct error *error)
 {
     const struct verify_work *work = arg;
 
-    /* Both sides come in key order from an index; a chunk is small beside the tables. */
-    return session_run(session, "SET random_page_cost = 1.1; SET work_mem = '64MB'", error) &&
+    return session_run(session, PREPARE, error) &&
            (work->search_path == NULL ||
             session_set(session, "search_path", work->search_path, false, error));
+}
+
+static bool create_check(struct run *run, struct error *error)
+{
+    const struct flow *flow = &copy_of(run)->forward;
+
+    return flow_run(flow, run->session,
+                    "DROP TABLE IF EXISTS {check};\n"
+                    "CREATE TABLE {check} ({k_definition}, in_flight boolean NOT NULL,\n"
+                    "                      settled boolean NOT NULL DEFAULT false);\n"
+                    "ALTER TABLE {check} REPLICA IDENTITY FULL", /* as the log's (capture.c) */
+                    error) &&
+           capture_make_private(run->session, flow, "{check}", error);
 }
 
 bool verify_plan(struct run *run, struct error *error)
@@ -123,12 +138,7 @@ bool verify_plan(struct run *run, struct error *error)
     bool ok;
 
     verify_orders(copy, &arena, &r, &s);
-    ok = flow_run(&copy->forward, run->session,
-                  "DROP TABLE IF EXISTS {check};\n"
-                  "CREATE TABLE {check} ({k_definition}, in_flight boolean NOT NULL,\n"
-                  "                      settled boolean NOT NULL DEFAULT false)",
-                  error) &&
-         capture_make_private(run->session, &copy->forward, "{check}", error) &&
+    ok = create_check(run, error) &&
          (r.search_path == NULL ||
           session_set(run->session, "search_path", r.search_path, true, error)) &&
          walk_plan(run->session, run->job.id, "verify", r.plan_sql,
@@ -171,7 +181,7 @@ static bool compare_again(struct run *run, const struct flow *flow, int64_t *uns
             error_set(error, ERROR_DIFFERS, "%s keys could not be compared: they are never at rest",
                       rows_text(&rows, 0, 0));
             return error_hint(error, "see pghaul status %s; a transaction may be holding them",
-                              run->job.name);
+                              SHELL_WORD(run->job.name));
         }
         log_verbose(run->log, "verify: round %d, %s keys in flight", round, rows_text(&rows, 0, 0));
         progress_reason(run->progress, "comparing %s keys that were in flight",
@@ -208,7 +218,7 @@ static bool check_stuck(struct run *run, const struct flow *flow, int64_t unsett
         error,
         "change those rows so that the new table takes them, then pghaul resume %s; their keys "
         "are in pghaul.%s_stuck",
-        run->job.name, flow->label);
+        SHELL_WORD(run->job.name), flow->label);
 }
 
 /* The result, from the table of kept keys: right also when several processes walked, or one that
@@ -241,6 +251,18 @@ static bool record(struct run *run, const struct flow *flow, struct error *error
     return job_event(run->session, run->job.id, "differences", error, "%s", rows_text(&rows, 0, 1));
 }
 
+/* Rows that were refused may have been mended since: a job that failed here is resumed here. */
+static bool retry_stuck(struct run *run, const struct flow *flow, struct error *error)
+{
+    struct replay_result replayed;
+    struct capture_size size;
+
+    if (!capture_size(run->session, flow, &size, error))
+        return false;
+    return size.stuck_keys == 0 || (replay_retry_stuck(run->session, flow, error) &&
+                                    replay_pass(run, flow, &replayed, error));
+}
+
 /* What the leader does when all spans are compared. */
 /* Once more, if it dies before the phase is recorded as done: so the kept keys stay in their table.
  */
@@ -248,7 +270,7 @@ static bool judge(struct run *run, const struct flow *flow, struct error *error)
 {
     int64_t unsettled = 0;
 
-    return compare_again(run, flow, &unsettled, error) &&
+    return retry_stuck(run, flow, error) && compare_again(run, flow, &unsettled, error) &&
            capture_check_unmarked(run->session, flow, run, error) &&
            check_stuck(run, flow, unsettled, error) && record(run, flow, error);
 }
@@ -282,6 +304,29 @@ bool verify_forward(struct run *run, struct error *error)
     text_deinit(&work.statement);
     arena_deinit(&arena);
     return ok;
+}
+
+bool verify_print(struct run *run, struct text *script, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    struct arena arena = {0};
+    struct order r, s;
+    TEXT_AUTO sql = {0};
+
+    if (!create_check(run, error))
+        return false;
+    verify_orders(copy, &arena, &r, &s);
+    walk_print_plan(run->job.id, "verify", r.plan_sql, script);
+    sql_note(script, "each worker");
+    sql_add(script, PREPARE);
+    if (r.search_path != NULL)
+        session_print_set("search_path", r.search_path, false, script);
+    verify_statement(&copy->forward, r.range, s.range, &sql);
+    walk_print_chunk(WHOLE_SPAN, text_string(&sql), script);
+    sql_note(script, "what differed, again after replaying it as in catch-up, until it is settled");
+    flow_print(&copy->forward, script, COMPARE_AGAIN);
+    arena_deinit(&arena);
+    return true;
 }
 
 bool verify_fresh(struct run *run, bool *fresh, struct error *error)

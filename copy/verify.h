@@ -24,9 +24,10 @@
  * left_out, stuck}. */
 bool verify_plan(struct run *run, struct error *error) MUST_CHECK;
 bool verify_forward(struct run *run, struct error *error) MUST_CHECK;
+bool verify_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
 
-/* The statement that compares a chunk, over the two range predicates (aliases r and s), for tests
- * and --dry-run. */
+/* The statement that compares a chunk, over the two range predicates (aliases r and s), for tests,
+ * too. */
 void verify_statement(const struct flow *flow, const char *range_r, const char *range_s,
                       struct text *sql);
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The arrows of the architecture, checked in #include lines: a folder may include itself and what is
-# listed for it, nothing else of ours. tests/ may include everything.
+# listed for it, nothing else of ours. tests/ may include everything. And cli/ knows no SQL: what
+# runs a statement is in the layers below. And no template of SQL puts a name into a literal.
 #
 #     includes.sh [SOURCE FOLDER]
 set -eu
@@ -51,7 +52,19 @@ check engine/job engine/pg engine/base
     check cli copy copy/stream copy/kinds throttle bench $engine
 }
 
+if grep -nE '((session|flow)_(run|query|execute)[a-z_]*|run_ddl|PQ[a-z][A-Za-z]+) *\(' cli/*.[ch]; then
+    echo "cli/ must not run SQL"
+    status=1
+fi
+
+# A {name} between quotes in a template would be an identifier inside a literal, and a ' in a table's
+# name the end of that: {name_literal}, or a parameter (engine/pg/sql.h).
+if grep -nE "'[A-Za-z_.0-9]*\{[a-z_0-9]+\}" copy/*.[ch] copy/*/*.[ch] engine/*/*.[ch] throttle/*.[ch]; then
+    echo "no {name} in a literal"
+    status=1
+fi
+
 if [ $status = 0 ]; then
-    echo "every #include follows the arrows"
+    echo "every #include follows the arrows, and cli/ knows no SQL"
 fi
 exit $status

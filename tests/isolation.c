@@ -114,24 +114,43 @@ static const char *with_parameters(const char *sql, const char *const *values)
     return t_format("%s", text_string(&text));
 }
 
-static const char *replay_sql(enum replay_step step)
+/* `blocks` of the log: "3-5"; NULL: all. */
+static const char *replay_sql(enum replay_step step, const char *blocks)
 {
     bool insert = step == REPLAY_INSERT || step == REPLAY_INSERT_KEPT;
-    const char *const range[] = {"{0,0}", "{0,1000000}", "1"};
+    const char *range[] = {"{0,0}", "{0,1000000}", "1"};
     const char *const batch[] = {"1", "1000000"};
 
+    if (blocks != NULL) {
+        range[0] = t_format("{0,%.*s}", (int)strcspn(blocks, "-"), blocks);
+        range[1] = t_format("{0,%s}", blocks + strcspn(blocks, "-") + 1);
+    }
     return with_parameters(expand(replay_template(step)), insert ? batch : range);
 }
 
-/* As replay_prepare() and pass_chunk() begin. The temporary tables are the session's own, so they
- * are made here. */
+static const char *claim_sql(const char *blocks)
+{
+    return t_format("%s; %s", replay_sql(REPLAY_CLAIM_A, blocks),
+                    replay_sql(REPLAY_CLAIM_B, blocks));
+}
+
+static const char *lease_sql(void)
+{
+    const struct flow *flow = &copy_of(&product.run)->forward;
+
+    return with_parameters(expand(replay_template(REPLAY_LEASE)),
+                           (const char *const[]){t_format("%" PRId64, flow->job), flow->label});
+}
+
+/* As replay_prepare() makes the temporary tables, and begin_leased() begins. They are the session's
+ * own, so they are made here. */
 static const char BEGIN_REPLAY[] =
     "SET search_path = pg_catalog, pg_temp; SET row_security = off; SET random_page_cost = 1;\n"
     "CREATE TEMPORARY TABLE IF NOT EXISTS {batch_name} ({k_definition}, n bigint) ON COMMIT DELETE "
     "ROWS;\n"
     "CREATE TEMPORARY TABLE IF NOT EXISTS {held_name} ({k_definition}) ON COMMIT DELETE ROWS;\n"
     "CREATE TEMPORARY TABLE IF NOT EXISTS {fresh_name} ({k_definition}) ON COMMIT DELETE ROWS;\n"
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE";
+    "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 static const char *statement(struct t_here here, const char *sql)
 {
@@ -147,18 +166,24 @@ static const char *statement(struct t_here here, const char *sql)
     if (sql[0] != '@')
         return sql;
     if (strcmp(sql, "@begin") == 0)
-        return t_format("%s; SET LOCAL lock_timeout = 5", expand(BEGIN_REPLAY));
+        return t_format("%s; %s", expand(BEGIN_REPLAY), REPLAY_BEGIN);
+    if (strcmp(sql, "@leased") == 0)
+        return t_format("%s; %s; %s", expand(BEGIN_REPLAY), lease_sql(), REPLAY_BEGIN);
     if (strcmp(sql, "@patient") == 0)
-        return t_format("%s; SET LOCAL lock_timeout = 0", expand(BEGIN_REPLAY));
+        return t_format("%s; %s; SET LOCAL lock_timeout = 0", expand(BEGIN_REPLAY), REPLAY_BEGIN);
     if (strcmp(sql, "@claim") == 0)
-        return t_format("%s; %s", replay_sql(REPLAY_CLAIM_A), replay_sql(REPLAY_CLAIM_B));
+        return claim_sql(NULL);
+    if (strncmp(sql, "@claim ", 7) == 0)
+        return claim_sql(sql + 7);
+    if (strncmp(sql, "@collect ", 9) == 0)
+        return replay_sql(REPLAY_COLLECT, sql + 9);
     if (strncmp(sql, "@bucket ", 8) == 0)
         return with_parameters(expand(replay_template(REPLAY_COLLECT)),
                                (const char *const[]){t_format("{%c,0}", sql[8]),
                                                      t_format("{%c,1000000}", sql[8]), sql + 10});
     for (size_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++)
         if (strcmp(sql, STEPS[i].name) == 0)
-            return replay_sql(STEPS[i].step);
+            return replay_sql(STEPS[i].step, NULL);
     t_fail_at(here, "there is no step %s", sql);
 }
 

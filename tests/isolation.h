@@ -17,9 +17,11 @@
  * Statements of the product stand for themselves, as flow_expand() gives them for job j, with
  * parameters put in:
  * @collect @hold @skip @claim (both sides) @delete @insert @recheck @return, of copy/replay.h.
- * @begin opens a replay as the product does, with its lock_timeout of 5 ms; @patient the same
- * without that timeout, for schedules in which replay must wait longer than it would: what is right
- * then is right when it gives up earlier. "@bucket 3/8" is @collect of one bucket of eight.
+ * @begin opens a replay as the product does, with its lock_timeout; @leased the same, and takes the
+ * lease of all buckets first; @patient is @begin without that timeout, for schedules in which
+ * replay must wait longer than it would: what is right then is right when it gives up earlier.
+ * "@collect 0-3" and "@claim 0-3" are of those blocks of the log only, without the last, as in a
+ * piece of a pass. "@bucket 3/8" is @collect of one bucket of eight.
  *
  * The oracle is SQL that joins source and shadow by key and compares images, leaving out keys in
  * the log tables; it knows nothing of the product's statements.

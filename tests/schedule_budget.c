@@ -1,10 +1,11 @@
 /*
  * The change log's budget, outgrown in each phase: the application never fails, and the copy begins
- * anew, or the way back is closed and says so.
+ * anew, or the way back is closed and says so. Before that, at 80 %, a warning.
  */
 #include "tests/isolation.h"
 
 #include "copy/capture.h"
+#include "copy/replay.h"
 
 #define LOADING "pghaul j load%"
 #define INDEXING "pghaul j index%"
@@ -183,6 +184,160 @@ static void a_larger_budget_given_in_time_is_used(void)
     iso_expect_equal_back();
 }
 
+/* 1500 keys are 7 pages of 8: 87 %. */
+static void fill(void)
+{
+    iso_play("a: UPDATE item SET v = v + 1 WHERE id <= 1500");
+}
+
+static void expect_warnings(const char *flow, int64_t expected)
+{
+    assert_int_equal(t_int(t_format("SELECT count(*) FROM pghaul.event\n"
+                                    " WHERE kind = 'budget' AND detail LIKE '%s: %%'",
+                                    flow)),
+                     expected);
+}
+
+static void resume(bool warns, const char *consequence)
+{
+    struct t_result result;
+
+    t_run(&result, "resume", "j", NULL);
+    t_expect_status(&result, 0);
+    if (warns) {
+        t_expect_err(&result, "the change log has used 87 % of log.budget");
+        t_expect_err(&result, consequence);
+    } else {
+        t_expect_no_err(&result, "log.budget");
+    }
+}
+
+static void a_log_at_80_percent_is_told_of_at_the_end_of_the_load(void)
+{
+    struct t_process *job;
+    struct t_result result;
+
+    iso_table(ROWS);
+    iso_close_gate();
+    job = iso_start("settle=off", BUDGET, "chunk.wal=64kB", "--map", iso_gate_map(LOADING, 3001));
+    iso_wait_at_gate(LOADING);
+    fill();
+    iso_open_gate();
+    t_wait(job, &result);
+    t_expect_status(&result, 0);
+    t_expect_err(&result, "the change log has used 87 % of log.budget");
+    t_expect_no_err(&result, "going back to phase capture");
+    expect_warnings("forward", 1);
+    t_expect("SELECT (SELECT max(id) FROM pghaul.event WHERE kind = 'budget')\n"
+             "     < (SELECT max(id) FROM pghaul.event WHERE kind = 'phase' AND detail = 'index')",
+             "t");
+    (void)iso_load();
+    iso_expect_equal();
+}
+
+/* Once for each filling: while the other side cannot be cut off, this one stays. */
+static void a_log_at_80_percent_is_told_of_once_and_again_when_it_fills_again(void)
+{
+    static const char *const ANEW = "the copy begins anew";
+
+    iso_table(ROWS);
+    iso_ready("settle=off", BUDGET);
+    iso_play("a: UPDATE item SET v = v + 1 WHERE id <= 900"); /* 4 pages: 50 % */
+    iso_play("b: BEGIN", "b: INSERT INTO pghaul.log_1_b VALUES (1)");
+    resume(false, NULL);
+    expect_warnings("forward", 0);
+    iso_play("a: UPDATE item SET v = v + 1 WHERE id <= 600"); /* 7 pages */
+    resume(true, ANEW);
+    resume(false, NULL);
+    expect_warnings("forward", 1);
+    iso_play("b: ROLLBACK");
+    resume(false, NULL); /* cuts off b, */
+    resume(false, NULL); /* turns to it, and cuts off a */
+    t_expect("SELECT pg_relation_size('pghaul.log_1_a')", "0");
+    expect_warnings("forward", 1);
+    fill();
+    resume(true, ANEW);
+    expect_warnings("forward", 2);
+    iso_expect_equal();
+}
+
+static void a_log_of_the_way_back_at_80_percent_is_told_of_once(void)
+{
+    struct t_result result;
+
+    iso_table(ROWS);
+    iso_ready("settle=off", BUDGET);
+    fill();
+    t_run(&result, "cutover", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_expect_err(&result, "the change log has used 87 % of log.budget");
+    expect_warnings("forward", 1);
+    fill();
+    iso_play("b: BEGIN", "b: INSERT INTO pghaul.back_1_b VALUES (1)");
+    resume(true, "the way back is closed");
+    resume(false, NULL);
+    expect_warnings("backward", 1);
+    iso_play("b: ROLLBACK");
+    iso_expect_equal_back();
+    t_sql("CREATE TABLE ledger AS SELECT id, u, v::int, t FROM item");
+    t_run(&result, "rollback", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_expect("SELECT count(*) FROM (TABLE ledger EXCEPT TABLE item) AS x", "0");
+    expect_warnings("backward", 1);
+}
+
+static void a_log_that_is_below_80_percent_is_not_told_of(void)
+{
+    struct t_result result;
+
+    iso_table(ROWS);
+    iso_ready("settle=off", BUDGET);
+    iso_play("a: UPDATE item SET v = v + 1 WHERE id <= 1300"); /* 6 pages: 75 % */
+    t_run(&result, "cutover", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_expect_no_err(&result, "log.budget");
+    t_expect("SELECT count(*) FROM pghaul.event WHERE kind = 'budget'", "0");
+}
+
+/* A file does not shrink by being drained: its turn comes before the budget is used up. */
+static void the_smallest_budget_lasts_under_steady_writes_that_are_drained(void)
+{
+    struct error error = {0};
+    struct run *run;
+
+    iso_table(ROWS);
+    iso_ready("settle=off", BUDGET);
+    run = iso_load();
+    for (int i = 0; i < 60; i++) {
+        struct replay_result result;
+
+        t_sql("UPDATE item SET v = v + 1 WHERE id <= 600"); /* 3 pages */
+        assert_true(replay_catch_up(run, &copy_of(run)->forward, &result, &error));
+        assert_false(over_budget("log_1"));
+    }
+    assert_int_equal(iso_log_rows(), 0);
+    iso_expect_equal();
+}
+
+static void a_budget_that_could_not_last_is_refused(void)
+{
+    struct t_result result;
+
+    iso_table(10);
+    t_run(&result, "alter", "item", "--job", "j", "-s", "log.budget=10", NULL);
+    t_expect_status(&result, 2);
+    t_expect_err(&result, "setting log.budget cannot be \"10\"");
+    t_expect_err(&result, "begin anew for ever");
+    t_expect_err(&result, "from 64kB to 1024TB, or 0");
+    t_expect("SELECT to_regclass('pghaul.job') IS NULL", "t");
+    iso_ready("settle=off", BUDGET);
+    t_run(&result, "set", "j", "log.budget=63kB", NULL);
+    t_expect_status(&result, 2);
+    t_expect_err(&result, "begin anew for ever");
+    t_run(&result, "set", "j", "log.budget=0", NULL);
+    t_expect_status(&result, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +350,12 @@ int main(void)
         t_test(a_larger_budget_does_not_forget_that_the_old_one_was_outgrown),
         t_test(a_larger_budget_does_not_open_the_way_back_again),
         t_test(a_larger_budget_given_in_time_is_used),
+        t_test(a_log_at_80_percent_is_told_of_at_the_end_of_the_load),
+        t_test(a_log_at_80_percent_is_told_of_once_and_again_when_it_fills_again),
+        t_test(a_log_of_the_way_back_at_80_percent_is_told_of_once),
+        t_test(a_log_that_is_below_80_percent_is_not_told_of),
+        t_test(the_smallest_budget_lasts_under_steady_writes_that_are_drained),
+        t_test(a_budget_that_could_not_last_is_refused),
     };
 
     return iso_main(T_MAIN(tests));

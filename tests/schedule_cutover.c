@@ -262,6 +262,77 @@ static void the_application_waits_for_one_deadline_and_not_for_a_sum(void)
     iso_expect_equal();
 }
 
+/*
+ * Statements that were prepared before a swap. Whose result has other columns than before fails, as
+ * after any ALTER TABLE, and nothing else does.
+ */
+#define PREPARE_ALL "PREPARE star AS SELECT * FROM item WHERE id = 3"
+static void prepare_statements(const char *plans)
+{
+    iso_play(t_format("app: SET plan_cache_mode = %s", plans), "app: " PREPARE_ALL,
+             "app: PREPARE named AS SELECT id, t FROM item WHERE id = $1",
+             "app: PREPARE upd AS UPDATE item SET v = $1 WHERE id = $2",
+             "app: PREPARE ins AS INSERT INTO item VALUES ($1, $1, $2, 'p')", "app: EXECUTE star",
+             "app: EXECUTE named(1)", "app: EXECUTE upd(1, 1)", "app: EXECUTE ins(100, 1)");
+}
+
+/* After a swap; `key`: of a new row. */
+static void execute_what_must_work(int key)
+{
+    assert_string_equal(iso_ask("app", "EXECUTE named(1)"), "1");
+    iso_play("app: EXECUTE upd(5, 2)", t_format("app: EXECUTE ins(%d, 2)", key));
+    t_expect(t_format("SELECT string_agg(format('%%s %%s', id, v), ',' ORDER BY id) FROM item\n"
+                      " WHERE id IN (2, %d)",
+                      key),
+             t_format("2 5,%d 2", key));
+}
+
+static void only_a_result_with_other_columns_fails_and_only_until_it_is_prepared_again(void)
+{
+    static const char *const PLANS[] = {"force_generic_plan", "force_custom_plan"};
+    struct t_result result;
+
+    for (size_t i = 0; i < sizeof(PLANS) / sizeof(PLANS[0]); i++) {
+        (void)t_fresh_database();
+        iso_table(10);
+        iso_ready("settle=off");
+        prepare_statements(PLANS[i]);
+        t_run(&result, "cutover", "j", "--yes", NULL);
+        t_expect_status(&result, 0);
+        iso_play("app! 0A000 EXECUTE star", "app: DEALLOCATE star", "app: " PREPARE_ALL,
+                 "app: EXECUTE star");
+        execute_what_must_work(101);
+        iso_expect_equal_back();
+        t_run(&result, "rollback", "j", "--yes", NULL);
+        t_expect_status(&result, 0);
+        iso_play("app! 0A000 EXECUTE star", "app: DEALLOCATE star", "app: " PREPARE_ALL,
+                 "app: EXECUTE star");
+        execute_what_must_work(102);
+    }
+}
+
+static void prepared_statements_outlive_a_swap_that_changes_no_column(void)
+{
+    static const char *const PLANS[] = {"force_generic_plan", "force_custom_plan"};
+    struct t_result result;
+
+    for (size_t i = 0; i < sizeof(PLANS) / sizeof(PLANS[0]); i++) {
+        (void)t_fresh_database();
+        iso_table(10);
+        t_run(&result, "alter", "item", "--job", "j", "-s", "settle=off", NULL);
+        t_expect_status(&result, 0);
+        prepare_statements(PLANS[i]);
+        t_run(&result, "cutover", "j", "--yes", NULL);
+        t_expect_status(&result, 0);
+        iso_play("app: EXECUTE star");
+        execute_what_must_work(101);
+        t_run(&result, "rollback", "j", "--yes", NULL);
+        t_expect_status(&result, 0);
+        iso_play("app: EXECUTE star");
+        execute_what_must_work(102);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +344,8 @@ int main(void)
         t_test(what_commits_just_before_the_lock_is_in_the_new_table),
         t_test(a_swap_that_cannot_have_its_locks_lets_the_application_go_on),
         t_test(the_application_waits_for_one_deadline_and_not_for_a_sum),
+        t_test(only_a_result_with_other_columns_fails_and_only_until_it_is_prepared_again),
+        t_test(prepared_statements_outlive_a_swap_that_changes_no_column),
     };
 
     return iso_main(T_MAIN(tests));

@@ -335,6 +335,69 @@ static void what_is_rolled_back_leaves_nothing(void)
     iso_expect_equal();
 }
 
+/* There and back with every kind of statement, compared by joins of the tables. */
+static void write_of_every_kind(void)
+{
+    iso_play("a: UPDATE item SET v = v + 1 WHERE id % 3 = 0",
+             "a: UPDATE item SET id = id + 1000 WHERE id <= 5", "a: DELETE FROM item WHERE id = 30",
+             "a: INSERT INTO item VALUES (30, 30, 8, 'again'), (31, NULL, 8, 'x')"
+             " ON CONFLICT (id) DO UPDATE SET v = -1, t = excluded.t",
+             "a: WITH d AS (DELETE FROM item WHERE id = 32 RETURNING *)"
+             " UPDATE item SET v = d.v + 5 FROM d WHERE item.id = 33",
+             "rr: BEGIN ISOLATION LEVEL REPEATABLE READ", "rr: UPDATE item SET v = 3 WHERE id = 34",
+             "rr: COMMIT", "a: BEGIN", "a: UPDATE item SET v = 77 WHERE id = 35", "a: SAVEPOINT s",
+             "a: DELETE FROM item", "a: ROLLBACK TO s", "a: COMMIT");
+}
+
+static void swap_and_come_back(void)
+{
+    struct t_result result;
+
+    t_run(&result, "cutover", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    iso_expect_equal_back();
+    t_sql("UPDATE item SET id = id - 1000 WHERE id > 1000");
+    write_of_every_kind();
+    iso_expect_equal_back();
+    t_sql("CREATE TABLE ledger AS SELECT id, u, v::int, t FROM item");
+    t_run(&result, "rollback", "j", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_expect("SELECT count(*) FROM ((TABLE ledger EXCEPT ALL TABLE item) UNION ALL"
+             " (TABLE item EXCEPT ALL TABLE ledger)) AS x",
+             "0");
+}
+
+/* `-s ready=dual-write`: the shadow is live for readers; only what could not be certain is logged.
+ */
+static void a_job_that_is_ready_with_dual_write_keeps_the_shadow_live(void)
+{
+    iso_table(40);
+    iso_ready("settle=off", "ready=dual-write");
+    t_expect("SELECT facts #>> '{forward,mode}' FROM pghaul.job", "dual-write");
+    write_of_every_kind();
+    t_expect("SELECT string_agg(k1::text, ',') FROM pghaul.log_1_a", "34");
+    iso_expect_equal();
+    swap_and_come_back();
+}
+
+/* `-s capture=row`, in log mode and in dual-write. */
+static void triggers_per_row_see_what_triggers_per_statement_see(void)
+{
+    iso_table(40);
+    iso_ready("settle=off", "capture=row");
+    t_expect("SELECT count(*) FROM pg_trigger\n"
+             " WHERE tgrelid = 'item'::regclass AND tgtype & 1 = 1 AND tgname LIKE 'pghaul%'",
+             "3");
+    write_of_every_kind();
+    t_expect("SELECT count(*) = 0 FROM (TABLE pghaul.item_1 EXCEPT TABLE item) AS x", "f");
+    iso_expect_equal();
+    iso_dual_write();
+    t_sql("UPDATE item SET id = id - 1000 WHERE id > 1000");
+    write_of_every_kind();
+    iso_expect_equal();
+    swap_and_come_back();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +420,8 @@ int main(void)
         t_test(a_vacuum_never_cuts_the_log),
         t_test(an_old_snapshot_logs_and_nothing_fails),
         t_test(what_is_rolled_back_leaves_nothing),
+        t_test(a_job_that_is_ready_with_dual_write_keeps_the_shadow_live),
+        t_test(triggers_per_row_see_what_triggers_per_statement_see),
     };
 
     return iso_main(T_MAIN(tests));

@@ -378,6 +378,49 @@ static void a_constraint_that_rows_violate_is_found_in_the_trial(void)
     same_definition(before);
 }
 
+/*
+ * A row takes a millisecond to copy, or to index: the 20,000 of a sample would take 20 s each. What
+ * the trial's transaction took is asked of the server, by somebody who may wait for it.
+ */
+static void a_trial_that_is_slow_takes_less(void)
+{
+    struct t_result result;
+    const char *before;
+
+    t_sql("CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS\n"
+          "    'BEGIN PERFORM pg_sleep(current_setting(''test.slow'', true)::float8);\n"
+          "     RETURN $1; END';\n"
+          "CREATE TABLE big (id int PRIMARY KEY, v int);\n"
+          "INSERT INTO big SELECT i, i FROM generate_series(1, 30000) AS i; ANALYZE big");
+    before = definition();
+    t_sql("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET test.slow = 0.001',"
+          " current_database()); END $$");
+    t_run(&result, "alter", "big", "--do", "ADD COLUMN w int", "--map", "w = public.slow(v)",
+          "--dry-run", NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "trial on ");
+    assert_null(strstr(result.out, "trial on 20,000 rows"));
+    assert_null(strstr(result.out, "trial on 0 rows"));
+    t_run(&result, "alter", "big", "--do", "ADD CONSTRAINT x CHECK (slow(v) > 0)", "--dry-run",
+          NULL);
+    t_expect_status(&result, 0);
+    assert_null(strstr(result.out, "trial on 20,000 rows"));
+    same_definition(before);
+    t_sql("SET test.slow = 0; CREATE INDEX big_slow ON big (slow(v))");
+    before = definition();
+    t_run(&result, "alter", "big", "--dry-run", NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "trial on 20,000 rows");
+    t_expect_err(&result, "index big_slow was not tried");
+    /* nothing is fast enough */
+    t_sql("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET test.slow = 9',"
+          " current_database()); END $$");
+    t_run(&result, "alter", "big", "--do", "ADD COLUMN w int", "--map", "w = public.slow(v)", NULL);
+    expect_refused(&result, "not done in time");
+    same_definition(before);
+    nothing_of_ours_is_left();
+}
+
 /* 30,000 rows on 2,000 pages: the sample ends at 20,000 rows, and never gets to the last page. */
 static void a_constraint_that_only_the_load_sees_leaves_a_job_to_abort_or_resume(void)
 {
@@ -720,6 +763,7 @@ int main(void)
         t_test(a_wrong_password_is_said_at_once),
         t_test(a_connection_limit_is_said_and_resume_goes_on),
         t_test(a_constraint_that_rows_violate_is_found_in_the_trial),
+        t_test(a_trial_that_is_slow_takes_less),
         t_test(a_constraint_that_only_the_load_sees_leaves_a_job_to_abort_or_resume),
         t_test(a_full_disk_stops_the_job_and_room_lets_it_go_on),
         t_test(a_temp_file_limit_stops_an_index_build_and_resume_goes_on),

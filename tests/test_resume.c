@@ -379,6 +379,43 @@ static void a_cutover_and_a_rollback_killed_anywhere_are_done_by_saying_them_aga
     expect_nothing_left_but_history();
 }
 
+/* The functions' bodies and the fact that tells of them are changed together or not at all. */
+static void expect_functions_as_told(void)
+{
+    t_expect("SELECT j.facts #>> '{forward,mode}' || ' ' || (j.facts #>> '{forward,side}')\n"
+             "       = CASE WHEN p.prosrc LIKE '%lock_timeout%' THEN 'dual-write' ELSE 'log' END\n"
+             "         || CASE WHEN p.prosrc LIKE '%\"log_2_a\"%' THEN ' a' ELSE ' b' END\n"
+             "  FROM pghaul.job AS j, pg_proc AS p\n"
+             " WHERE j.name = 'alter-orders-1' AND p.proname = 'log_2_insert'",
+             "t");
+}
+
+static void a_capture_killed_between_its_functions_and_its_fact_is_as_told(void)
+{
+    static const char *const VERBS[] = {"resume", "cutover"}; /* turns its sides; writes through */
+    struct t_result result;
+
+    ready();
+    t_sql("CREATE FUNCTION at_function() RETURNS event_trigger LANGUAGE plpgsql AS $$\n"
+          "BEGIN\n"
+          "    WHILE EXISTS (SELECT FROM public.gate WHERE point = 'function') LOOP\n"
+          "        PERFORM pg_sleep(0.01);\n"
+          "    END LOOP;\n"
+          "END $$;\n"
+          "CREATE EVENT TRIGGER at_function ON ddl_command_end WHEN TAG IN ('CREATE FUNCTION')\n"
+          "    EXECUTE FUNCTION at_function()");
+    change_everything();
+    for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++) {
+        close_gate("function");
+        kill_at(t_start(VERBS[i], "alter-orders-1", i > 0 ? "--yes" : NULL, NULL), "function");
+        expect_functions_as_told();
+    }
+    t_run(&result, "cutover", "alter-orders-1", "--yes", NULL);
+    t_expect_status(&result, 0);
+    stop_load(NULL);
+    expect_equal_to_ledger();
+}
+
 static void a_rollback_killed_between_swap_and_drop_leaves_nothing_when_said_again(void)
 {
     static const char *const POINTS[] = {"event ddl DROP TABLE%", NULL};
@@ -935,6 +972,43 @@ static void a_lost_answer_to_the_commit_of_a_swap_is_looked_up(void)
     }
 }
 
+static void a_lost_answer_to_the_commit_of_a_finish_or_an_abort_is_looked_up(void)
+{
+    for (int what = 1; what <= 2; what++) {
+        static const char *const VERBS[][2] = {{"finish", "finished"}, {"abort", "aborted"}};
+
+        for (int i = 0; i < 2; i++) {
+            struct t_result result;
+
+            t_fresh_database();
+            make_orders(500);
+            make_gates();
+            t_wait(start_alter(), &result);
+            t_expect_status(&result, 0);
+            if (i == 0) {
+                t_run(&result, "cutover", "alter-orders-1", "--yes", NULL);
+                t_expect_status(&result, 0);
+            }
+            lose(VERBS[i][0], VERBS[i][1], what);
+            expect_nothing_left_but_history();
+            t_expect(
+                t_format("SELECT count(*) FROM pghaul.event JOIN pghaul.job j ON j.id = job "
+                         "WHERE j.name = 'alter-orders-1' AND event.kind = 'state' AND detail = "
+                         "'%s'",
+                         VERBS[i][1]),
+                "1");
+            t_run(&result, VERBS[i][0], "alter-orders-1", "--yes", NULL);
+            t_expect_status(&result, 0);
+            t_expect_out(&result, t_format("job alter-orders-1 is %s already", VERBS[i][1]));
+            t_run(&result, VERBS[i][0], "alter-orders-1", "--yes", "--json", NULL);
+            t_expect_status(&result, 0);
+            t_expect_out(&result, t_format("\"%s\"", VERBS[i][1]));
+            t_run(&result, VERBS[1 - i][0], "alter-orders-1", "--yes", NULL);
+            t_expect_status(&result, 3);
+        }
+    }
+}
+
 static int stop_left_load(void **state)
 {
     int code = t_teardown(state);
@@ -955,6 +1029,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(a_job_killed_at_every_point_of_its_way_to_ready_finishes),
         test(a_cutover_and_a_rollback_killed_anywhere_are_done_by_saying_them_again),
+        test(a_capture_killed_between_its_functions_and_its_fact_is_as_told),
         test(a_rollback_killed_between_swap_and_drop_leaves_nothing_when_said_again),
         test(a_finish_killed_anywhere_is_done_by_saying_it_again),
         test(an_abort_killed_anywhere_is_done_by_saying_it_again),
@@ -965,6 +1040,7 @@ int main(void)
         test(killed_sessions_are_opened_again),
         test(a_cutover_whose_control_session_dies_at_a_random_moment_is_never_half),
         test(a_lost_answer_to_the_commit_of_a_swap_is_looked_up),
+        test(a_lost_answer_to_the_commit_of_a_finish_or_an_abort_is_looked_up),
         test(a_crash_of_the_server_is_survived_by_the_running_program),
         test(
             a_server_that_stays_away_longer_than_retry_limit_ends_the_program_and_the_job_is_resumable),

@@ -287,7 +287,7 @@ static void the_grants_that_refusals_name_are_enough(void)
 
         before = definition();
         t_run_plain(&result, "alter", "shop.orders", "-d", t_conninfo_as("deploy"), "--do",
-                    "ALTER COLUMN t TYPE varchar(20)", "--job", "job", NULL);
+                    "ALTER COLUMN id TYPE bigint", "--job", "job", NULL);
         if (result.status == 0)
             break;
         t_expect_status(&result, 3);
@@ -355,6 +355,176 @@ static void a_snapshot_that_the_role_may_not_see_is_waited_for(void)
     t_sql("DROP SCHEMA pghaul CASCADE; DROP OWNED BY mover, stranger; DROP ROLE mover, stranger");
 }
 
+/* ------------------------------------------------------------------------------------------ trust
+ */
+
+/* As it would be done by somebody who may create schemas, before the first job. */
+static void make_mallory(void)
+{
+    t_sql("CREATE ROLE mallory LOGIN; CREATE TABLE t (id int PRIMARY KEY, v text);"
+          "INSERT INTO t SELECT i, 'v' FROM generate_series(1, 100) AS i;"
+          "CREATE TABLE ran (who text); GRANT ALL ON ran TO PUBLIC;"
+          "DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMP ON DATABASE %I TO mallory',"
+          " current_database()); END $$");
+}
+
+static void drop_mallory(void)
+{
+    t_expect("SELECT count(*) FROM ran", "0");
+    t_sql("DROP SCHEMA pghaul CASCADE; DROP OWNED BY mallory; DROP ROLE mallory");
+}
+
+/* Every command that would read the jobs, as a superuser. */
+static void expect_distrusted(const char *said, const char *todo)
+{
+    static const char *const LOOKS[][4] = {
+        {"doctor", NULL},       {"doctor", "t", NULL},    {"status", NULL},
+        {"status", "j", NULL},  {"guard", "t", NULL},     {"alter", "t", NULL},
+        {"resume", "j", NULL},  {"finish", "j", "--yes"}, {"alter", "t", "--dry-run"},
+        {"abort", "j", "--yes"}};
+
+    for (size_t i = 0; i < sizeof(LOOKS) / sizeof(LOOKS[0]); i++) {
+        struct t_result result;
+
+        t_run(&result, LOOKS[i][0], LOOKS[i][1], LOOKS[i][2], NULL);
+        t_expect_status(&result, 3);
+        if (strcmp(LOOKS[i][0], "doctor") == 0) {
+            t_expect_out(&result, said);
+            t_expect_out(&result, todo);
+        } else {
+            t_expect_err(&result, said);
+            t_expect_err(&result, todo);
+        }
+    }
+    t_expect("SELECT count(*) FROM ran", "0");
+}
+
+static void a_view_that_runs_code_of_who_was_there_first_is_not_read(void)
+{
+    make_mallory();
+    t_sql("SET ROLE mallory; CREATE SCHEMA pghaul;"
+          "CREATE FUNCTION pghaul.run() RETURNS int LANGUAGE plpgsql AS"
+          " $$BEGIN INSERT INTO public.ran VALUES (current_user); RETURN 1; END$$;"
+          "CREATE VIEW pghaul.version AS SELECT pghaul.run() AS version;"
+          "CREATE VIEW pghaul.job AS SELECT pghaul.run() AS id, 'j'::text AS name, 0::oid AS"
+          " source_oid, 'ready'::text AS state, 'public'::text AS table_schema, 't'::text AS"
+          " table_name;"
+          "GRANT ALL ON SCHEMA pghaul TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA pghaul TO"
+          " PUBLIC");
+    t_sql("RESET ROLE");
+    expect_distrusted("schema pghaul belongs to mallory", "--role mallory");
+    /* nor when the schema is somebody's who is trusted */
+    t_sql("ALTER SCHEMA pghaul OWNER TO postgres");
+    expect_distrusted("everybody may create objects in schema pghaul",
+                      "REVOKE CREATE ON SCHEMA pghaul FROM PUBLIC");
+    t_sql("REVOKE CREATE ON SCHEMA pghaul FROM PUBLIC");
+    expect_distrusted("is nothing that pghaul makes, and belongs to mallory", "drop it");
+    t_sql("DROP VIEW pghaul.version, pghaul.job;"
+          "CREATE TABLE pghaul.version (version int); ALTER TABLE pghaul.version OWNER TO mallory");
+    expect_distrusted("pghaul.version belongs to mallory", "drop what it made there");
+    t_sql("DROP TABLE pghaul.version");
+    expect_distrusted("function pghaul.run() belongs to mallory", "drop what it made there");
+    drop_mallory();
+}
+
+/* Its owner could drop it with the old table in it. */
+static void an_empty_schema_of_somebody_else_is_not_moved_into(void)
+{
+    make_mallory();
+    t_sql("SET ROLE mallory; CREATE SCHEMA pghaul; GRANT ALL ON SCHEMA pghaul TO PUBLIC;"
+          "RESET ROLE");
+    expect_distrusted("schema pghaul belongs to mallory", "GRANT mallory TO postgres");
+    t_expect("SELECT count(*) FROM pg_class WHERE relnamespace = 'pghaul'::regnamespace", "0");
+    /* the person decides */
+    t_sql("GRANT mallory TO postgres; REVOKE ALL ON SCHEMA pghaul FROM PUBLIC");
+    {
+        struct t_result result;
+
+        t_run(&result, "alter", "t", "--job", "j", "--cutover", "now", "--yes", NULL);
+        t_expect_status(&result, 0);
+    }
+    must("finish", "j");
+    nothing_of_ours_is_left();
+    drop_mallory();
+}
+
+static void roles_that_trust_each_other_run_jobs_side_by_side(void)
+{
+    static const char *const TABLES[] = {"a", "b"};
+    struct t_result result;
+
+    t_sql("CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE watcher LOGIN;"
+          "CREATE TABLE a (id int PRIMARY KEY, v int); CREATE TABLE b (id int PRIMARY KEY, v int);"
+          "INSERT INTO a SELECT i, i FROM generate_series(1, 100) AS i;"
+          "INSERT INTO b SELECT i, i FROM generate_series(1, 100) AS i;"
+          "ALTER TABLE a OWNER TO ann; ALTER TABLE b OWNER TO bob;"
+          "GRANT CREATE, USAGE ON SCHEMA public TO ann, bob;"
+          "DO $$ BEGIN EXECUTE format('GRANT CREATE, TEMP ON DATABASE %I TO ann, bob',"
+          " current_database()); END $$");
+    t_run_plain(&result, "alter", "a", "--job", "a", "-d", t_conninfo_as("ann"), NULL);
+    t_expect_status(&result, 0);
+    t_run_plain(&result, "alter", "b", "--job", "b", "-d", t_conninfo_as("bob"), NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "schema pghaul belongs to ann");
+    t_sql("GRANT ann TO bob, watcher; ALTER ROLE watcher NOINHERIT;"
+          "GRANT USAGE ON SCHEMA pghaul TO watcher;"
+          "GRANT SELECT ON ALL TABLES IN SCHEMA pghaul TO watcher");
+    t_run_plain(&result, "alter", "b", "--job", "b", "-d", t_conninfo_as("bob"), NULL);
+    t_expect_status(&result, 0);
+    for (int i = 0; i < 2; i++) {
+        const char *role = i == 0 ? "ann" : "bob";
+
+        t_run_plain(&result, "status", "-d", t_conninfo_as(role), NULL);
+        t_expect_status(&result, 0);
+        must_as(role, "cutover", TABLES[i]);
+        t_sqlf("UPDATE %s SET v = 7 WHERE id = 1", TABLES[i]);
+        must_as(role, i == 0 ? "rollback" : "finish", TABLES[i]);
+        t_expect(t_format("SELECT sum(v) FROM %s", TABLES[i]), "5056");
+    }
+    t_run_plain(&result, "status", "-d", t_conninfo_as("watcher"), NULL);
+    t_expect_status(&result, 0);
+    nothing_of_ours_is_left();
+    t_sql("DROP SCHEMA pghaul CASCADE; DROP OWNED BY ann, bob, watcher;"
+          "DROP ROLE ann, bob, watcher");
+}
+
+/* Where the jobs are somebody else's already: doctor and alter say the same, and it is enough. */
+static void grants_on_the_tables_of_the_jobs_are_named(void)
+{
+    struct t_result result;
+    int grants = 0;
+
+    t_sql("CREATE ROLE deploy LOGIN; CREATE TABLE first (id int PRIMARY KEY);"
+          "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM"
+          " generate_series(1, 100) AS i; ALTER TABLE t OWNER TO deploy;"
+          "GRANT CREATE, USAGE ON SCHEMA public TO deploy;"
+          "DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO deploy',"
+          " current_database()); END $$");
+    t_run(&result, "alter", "first", "--cutover", "now", "--yes", NULL);
+    t_expect_status(&result, 0);
+    for (;;) {
+        struct t_result doctor;
+
+        t_run_plain(&doctor, "doctor", "t", "-d", t_conninfo_as("deploy"), NULL);
+        t_run_plain(&result, "alter", "t", "-d", t_conninfo_as("deploy"), "--job", "j", NULL);
+        assert_int_equal(doctor.status, result.status);
+        if (result.status == 0)
+            break;
+        t_expect_status(&result, 3);
+        if (named_grant(result.err) == NULL)
+            t_fail("no GRANT in: %s", result.err);
+        t_expect_out(&doctor, named_grant(result.err));
+        t_sql(named_grant(result.err));
+        assert_true(++grants <= 5);
+    }
+    assert_true(grants >= 2);
+    t_run(&result, "status", "j", NULL); /* as a superuser, who has jobs in the same schema */
+    t_expect_status(&result, 0);
+    must_as("deploy", "cutover", "j");
+    must_as("deploy", "finish", "j");
+    t_sql("DROP SCHEMA pghaul CASCADE; DROP OWNED BY deploy; DROP ROLE deploy");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +535,10 @@ int main(void)
         t_test(our_functions_serve_our_table_only),
         t_test(a_snapshot_that_the_role_may_not_see_is_waited_for),
         t_test(the_grants_that_refusals_name_are_enough),
+        t_test(grants_on_the_tables_of_the_jobs_are_named),
+        t_test(a_view_that_runs_code_of_who_was_there_first_is_not_read),
+        t_test(an_empty_schema_of_somebody_else_is_not_moved_into),
+        t_test(roles_that_trust_each_other_run_jobs_side_by_side),
     };
 
     return T_MAIN(tests);

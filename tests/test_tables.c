@@ -327,6 +327,38 @@ static void a_serial_past_the_end_of_integer(void)
     t_expect("SELECT max(id) > 2147483647 FROM item", "t");
 }
 
+static void a_serial_is_what_it_was_after_a_rollback(void)
+{
+    const char *before;
+    struct t_result result;
+
+    t_sql("CREATE TABLE item (id serial PRIMARY KEY, t text); CREATE TABLE issued (n int8 PRIMARY"
+          " KEY);"
+          "INSERT INTO item (t) SELECT 't' FROM generate_series(1, 200)");
+    before = definition();
+    t_run(&result, "alter", "item", "--do", "ALTER COLUMN id TYPE bigint", "--job", "there", NULL);
+    t_expect_status(&result, 0);
+    t_sql("INSERT INTO issued SELECT nextval('item_id_seq')");
+    must("cutover", "there");
+    t_expect("SELECT data_type FROM pg_sequences WHERE sequencename = 'item_id_seq'", "bigint");
+    t_sql("INSERT INTO issued SELECT nextval('item_id_seq')");
+    must("rollback", "there");
+    same_definition(before);
+    t_sql("INSERT INTO issued SELECT nextval('item_id_seq')");
+    t_expect("SELECT string_agg(n::text, ' ' ORDER BY n) FROM issued", "201 202 203");
+    /* past the end of integer it stays what it is, and that is said */
+    t_run(&result, "alter", "item", "--do", "ALTER COLUMN id TYPE bigint", "--job", "far",
+          "--cutover", "now", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_sql("SELECT setval('item_id_seq', 2147483648)");
+    t_run(&result, "rollback", "far", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_expect_err(&result, "sequence \"public\".\"item_id_seq\" stays bigint");
+    t_expect("SELECT data_type FROM pg_sequences WHERE sequencename = 'item_id_seq'", "bigint");
+    t_expect("SELECT nextval('item_id_seq')", "2147483649");
+    nothing_of_ours_is_left();
+}
+
 static void an_identity_past_the_end_of_integer(void)
 {
     struct t_result result;
@@ -649,11 +681,13 @@ static void actions_on_constraints_that_wait_for_the_swap(void)
           "--yes", NULL);
     t_expect_status(&result, 0);
     t_expect("SELECT string_agg(conname || coalesce(' ' || obj_description(oid, 'pg_constraint'),"
-             " ''), ',' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'acct'::regclass",
+             " ''), ',' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'acct'::regclass"
+             " AND contype <> 'n'",
              "acct_pkey,odd stays,small,sooner renamed");
     must("rollback", "job");
     t_expect("SELECT string_agg(conname || coalesce(' ' || obj_description(oid, 'pg_constraint'),"
-             " ''), ',' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'acct'::regclass",
+             " ''), ',' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'acct'::regclass"
+             " AND contype <> 'n'",
              "acct_pkey,later renamed,later2 dropped,odd stays,positive goes");
 }
 
@@ -901,8 +935,8 @@ static void map_using_and_reverse_map(void)
           "ALTER COLUMN \"Amount\" TYPE bigint USING cents(\"Amount\")", "--do",
           "ALTER COLUMN state TYPE int USING CASE state WHEN 'open' THEN 1 WHEN 'done' THEN 2 END",
           "--do", "ADD COLUMN shout text", "--map", "shout = upper(name) || '!'", "--reverse-map",
-          "Amount = \"Amount\" / 100.0", "--reverse-map", "state = (ARRAY['open', 'done'])[state]",
-          NULL);
+          "\"Amount\" = \"Amount\" / 100.0", "--reverse-map",
+          "state = (ARRAY['open', 'done'])[state]", NULL);
     t_expect_status(&result, 0);
     t_sql("UPDATE public.t SET \"Amount\" = 0.99, state = 'done' WHERE id % 10 = 0;"
           "DELETE FROM public.t WHERE id = 11");
@@ -954,7 +988,7 @@ static void what_the_server_names_is_named_after_the_table(void)
     struct t_result result;
 
     t_sql("CREATE TABLE orders (id int PRIMARY KEY, v int, w int UNIQUE);"
-          "CREATE TABLE same (LIKE orders INCLUDING ALL);"
+          "CREATE TABLE same (id int PRIMARY KEY, v int, w int UNIQUE);"
           "INSERT INTO orders SELECT i, i, i FROM generate_series(1, 50) AS i;"
           "INSERT INTO same TABLE orders");
     t_run(&result, "alter", "orders", "--do", "ADD UNIQUE (v)", "--do",
@@ -976,6 +1010,208 @@ static void what_the_server_names_is_named_after_the_table(void)
     t_sql("INSERT INTO orders (id, v, w) VALUES (100, 100, 100)");
     t_expect("SELECT max(s) FROM orders", "51");
     nothing_of_ours_is_left();
+}
+
+/* Index, constraint and sequence names of a table; the schema as SQL names it. */
+static const char *names_in(const char *schema, const char *table)
+{
+    return t_text(t_format(
+        "WITH t AS (SELECT oid FROM pg_class WHERE relname = '%s' AND relnamespace ="
+        " '%s'::regnamespace)\n"
+        "SELECT string_agg(name, ',' ORDER BY name COLLATE \"C\") FROM (\n"
+        "    SELECT relname::text FROM t JOIN pg_index ON indrelid = oid\n"
+        "      JOIN pg_class c ON c.oid = indexrelid\n"
+        "    UNION ALL SELECT conname::text FROM t JOIN pg_constraint ON conrelid = t.oid\n"
+        "    UNION ALL SELECT c.relname FROM t JOIN pg_depend d ON refobjid = t.oid\n"
+        "      JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S') AS n (name)",
+        table, schema));
+}
+
+/* The oracle is a table of that name, on which the server does the same. */
+static void names_are_as_the_server_gives_them(const char *schema, const char *table)
+{
+    struct t_result result;
+    const char *job = next_job();
+
+    t_sqlf("CREATE SCHEMA IF NOT EXISTS %s; CREATE SCHEMA twin;"
+           "CREATE TABLE %s.%s (id int PRIMARY KEY, v int, w int UNIQUE);"
+           "INSERT INTO %s.%s SELECT i, i, i FROM generate_series(1, 50) AS i;"
+           "CREATE TABLE twin.%s (id int PRIMARY KEY, v int, w int UNIQUE);"
+           "ALTER TABLE twin.%s ADD UNIQUE (v), ADD CHECK (%s.v > 0), ADD COLUMN s serial;"
+           "CREATE INDEX ON twin.%s (v, w)",
+           schema, schema, table, schema, table, table, table, table, table);
+    t_sqlf("CREATE INDEX ON %s.%s (v, w)", schema, table);
+    t_run(&result, "alter", t_format("%s.%s", schema, table), "--do",
+          t_format("ADD UNIQUE (v), ADD CHECK (%s.v > 0)", table), "--do", "ADD COLUMN s serial",
+          "--job", job, "--cutover", "now", "--yes", NULL);
+    t_expect_status(&result, 0);
+    must("finish", job);
+    assert_string_equal(names_in(schema, table), names_in("twin", table));
+    t_sqlf("DROP SCHEMA twin CASCADE; INSERT INTO %s.%s (id, v, w) VALUES (100, 100, 100)", schema,
+           table);
+    t_expect(t_format("SELECT max(s) FROM %s.%s", schema, table), "51");
+    nothing_of_ours_is_left();
+}
+
+/* Their indexes and constraints are named in the trial, where the name is taken by one of ours. */
+static void what_the_server_names_in_tables_that_are_called_as_ours_are(void)
+{
+    names_are_as_the_server_gives_them("public", "job");
+    names_are_as_the_server_gives_them("public", "span");
+    names_are_as_the_server_gives_them("\"Odd.schema = \"\"x\"\"\"", "phase");
+    names_are_as_the_server_gives_them("\"Odd.schema = \"\"x\"\"\"", "other");
+    t_expect("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pghaul_%'", "0");
+}
+
+/* The option is cut behind the name of the column, not at the first = in it. */
+static void map_of_a_column_with_signs_in_its_name(void)
+{
+    struct t_result result;
+
+    t_sql("CREATE TABLE t (id int PRIMARY KEY, c int, \"c=d\" int);"
+          "INSERT INTO t SELECT i, i, -i FROM generate_series(1, 50) AS i");
+    t_run(&result, "alter", "t", "--do", "ADD COLUMN \"a=b\" int", "--do",
+          "ADD COLUMN \"say \"\"x\"\" = y\" bool", "--map", "\"a=b\" = c + 1", "--map",
+          "\"say \"\"x\"\" = y\" = c = 7", "--reverse-map", "\"c=d\" = -c", "--job", "job",
+          "--cutover", "now", "--yes", NULL);
+    t_expect_status(&result, 0);
+    t_expect("SELECT count(*) FROM t WHERE \"a=b\" = c + 1 AND \"say \"\"x\"\" = y\" = (c = 7)",
+             "50");
+    t_sql("UPDATE t SET c = 1000, \"c=d\" = 0 WHERE id = 1");
+    must("rollback", "job");
+    t_expect("SELECT \"c=d\" FROM t WHERE id = 1", "-1000");
+    t_run(&result, "alter", "t", "--map", "(c, \"c=d\") = (1, 2)", NULL);
+    t_expect_status(&result, 2);
+    t_expect_err(&result, "several columns at once");
+    t_run(&result, "alter", "t", "--do", "ADD COLUMN \"Amount\" int", "--map", "Amount = 1", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "no column \"amount\"");
+    t_expect_err(&result, "double quotes");
+}
+
+/* ------------------------------------------------------------------------------- newer servers */
+
+static void skip_before(int version)
+{
+    if (t_server_version() < version * 10000)
+        t_skip("PostgreSQL %d has this", version);
+}
+
+static void unique_constraints_where_nulls_are_equal_stay_so(void)
+{
+    skip_before(15);
+    t_sql("CREATE TABLE t (id int PRIMARY KEY, v int UNIQUE NULLS NOT DISTINCT, w int);"
+          "CREATE UNIQUE INDEX t_w ON t (w) NULLS NOT DISTINCT WHERE id > 10;"
+          "INSERT INTO t SELECT i, nullif(i, 7), nullif(i, 8) FROM generate_series(1, 50) AS i");
+    rebuild_both_ways("t", "DELETE FROM t WHERE v IS NULL;"
+                           "INSERT INTO t SELECT max(id) + 1, NULL, NULL FROM t");
+    t_fails("INSERT INTO t VALUES (1000, NULL, 1000)", "23505");
+}
+
+static void a_grant_of_maintain_travels(void)
+{
+    skip_before(17);
+    t_sql("CREATE ROLE keeper; CREATE TABLE t (id int PRIMARY KEY, v int);"
+          "GRANT MAINTAIN ON t TO keeper WITH GRANT OPTION;"
+          "INSERT INTO t SELECT i, i FROM generate_series(1, 50) AS i");
+    rebuild_both_ways("t", "UPDATE t SET v = v + 1");
+    t_sql("DROP OWNED BY keeper; DROP ROLE keeper");
+}
+
+static void not_null_constraints_keep_name_comment_and_what_they_are(void)
+{
+    skip_before(18);
+    t_sql("CREATE TABLE t (id int CONSTRAINT \"has a key\" NOT NULL, a int CONSTRAINT a_there"
+          " NOT NULL, b int CONSTRAINT b_here NOT NULL NO INHERIT, c int, \"D d\" int NOT NULL,"
+          " CONSTRAINT t_key PRIMARY KEY (id));"
+          "INSERT INTO t SELECT i, i, i, nullif(i % 5, 0), i FROM generate_series(1, 100) AS i;"
+          "ALTER TABLE t ADD CONSTRAINT c_later NOT NULL c NOT VALID;"
+          "COMMENT ON CONSTRAINT a_there ON t IS 'always';"
+          "COMMENT ON CONSTRAINT c_later ON t IS 'one day'");
+    rebuild_both_ways("t", "UPDATE t SET a = a + 1 WHERE c IS NOT NULL;"
+                           "DELETE FROM t WHERE id = (SELECT min(id) FROM t WHERE c IS NULL);"
+                           "INSERT INTO t SELECT max(id) + 1, 1, 1, 1, 1 FROM t");
+    t_fails("INSERT INTO t VALUES (1000, 1, 1, NULL, 1)", "23502");
+    t_expect("SELECT string_agg(conname || ' ' || convalidated, ',' ORDER BY conname) FROM"
+             " pg_constraint WHERE conrelid = 't'::regclass AND contype = 'n'",
+             "a_there true,b_here true,c_later false,has a key true,t_D d_not_null true");
+}
+
+/* Its column may hold NULL, so it is no key. */
+static void a_not_null_that_is_not_valid_makes_no_key(void)
+{
+    struct t_result result;
+
+    skip_before(18);
+    t_sql("CREATE TABLE t (id int UNIQUE, v int); INSERT INTO t VALUES (1, 1), (NULL, 2);"
+          "ALTER TABLE t ADD CONSTRAINT there NOT NULL id NOT VALID");
+    t_run(&result, "alter", "t", "--job", "job", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "no usable key");
+    t_sql("DELETE FROM t WHERE id IS NULL; ALTER TABLE t VALIDATE CONSTRAINT there");
+    rebuild_both_ways("t", "UPDATE t SET v = v + 1; INSERT INTO t SELECT max(id) + 1, 1 FROM t");
+}
+
+/* The primary key is an exclusion constraint in a GiST index, the other one the copy's key. */
+static void a_key_over_time_without_overlaps_travels(void)
+{
+    struct t_result result;
+
+    skip_before(18);
+    t_sql("CREATE EXTENSION btree_gist;"
+          "CREATE TABLE t (id int NOT NULL, during int4range NOT NULL, v int,"
+          " CONSTRAINT t_key PRIMARY KEY (id, during WITHOUT OVERLAPS));"
+          "INSERT INTO t SELECT i % 10, int4range(i * 10, i * 10 + 5), i"
+          " FROM generate_series(1, 100) AS i");
+    t_run(&result, "alter", "t", "--job", "none", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "no usable key");
+    t_sql("ALTER TABLE t ALTER v SET NOT NULL; CREATE UNIQUE INDEX t_v ON t (v)");
+    rebuild_both_ways("t", "UPDATE t SET during = int4range(upper(during), upper(during) + 2)"
+                           " WHERE v % 3 = 0; DELETE FROM t WHERE v = (SELECT min(v) FROM t)");
+    t_fails("INSERT INTO t SELECT id, during, 1000 FROM t LIMIT 1", "23P01");
+}
+
+static void virtual_columns_stay_virtual(void)
+{
+    skip_before(18);
+    t_sql("CREATE TABLE t (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2),"
+          " label text NOT NULL, shown text GENERATED ALWAYS AS (upper(label)) VIRTUAL,"
+          " stored int GENERATED ALWAYS AS (a + 1) STORED);"
+          "INSERT INTO t (id, a, label) SELECT i, i, 'l' || i FROM generate_series(1, 100) AS i");
+    rebuild_both_ways("t", "UPDATE t SET a = a + 1, label = label || 'x' WHERE id % 3 = 0;"
+                           "INSERT INTO t (id, a, label) SELECT max(id) + 1, 1, 'new' FROM t");
+}
+
+static void virtual_columns_come_and_go(void)
+{
+    struct t_result result;
+
+    skip_before(18);
+    t_sql("CREATE TABLE t (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2));"
+          "INSERT INTO t (id, a) SELECT i, i FROM generate_series(1, 100) AS i");
+    t_run(&result, "alter", "t", "--do", "ALTER COLUMN id TYPE bigint", "--do",
+          "ADD COLUMN half int GENERATED ALWAYS AS (a / 2) VIRTUAL", "--do", "DROP COLUMN twice",
+          "--job", "job", NULL);
+    t_expect_status(&result, 0);
+    t_sql("UPDATE t SET a = a + 1 WHERE id % 3 = 0; DELETE FROM t WHERE id = 1");
+    must("cutover", "job");
+    t_expect("SELECT count(*) FROM t WHERE half = a / 2", "99");
+    t_sql("UPDATE t SET a = a + 1 WHERE id % 5 = 0; INSERT INTO t (id, a) VALUES (1000, 7)");
+    must("rollback", "job");
+    t_expect("SELECT count(*) FROM t WHERE twice = a * 2", "100");
+    t_expect("SELECT sum(a) FROM t", "5109");
+}
+
+static void checks_that_are_not_enforced_stay_so(void)
+{
+    skip_before(18);
+    t_sql("CREATE TABLE t (id int PRIMARY KEY, v int CONSTRAINT hint CHECK (v > 0) NOT ENFORCED,"
+          " CONSTRAINT strict CHECK (v > -100));"
+          "COMMENT ON CONSTRAINT hint ON t IS 'a wish';"
+          "INSERT INTO t SELECT i, i - 50 FROM generate_series(1, 100) AS i");
+    rebuild_both_ways("t", "UPDATE t SET v = v - 1 WHERE v < 10 AND v > -50");
+    t_sql("INSERT INTO t VALUES (1000, -1)");
 }
 
 /* ------------------------------------------------------------------------------------ order, place
@@ -1051,6 +1287,67 @@ static void in_place_when_no_copy_is_needed_and_refused_otherwise(void)
     same_definition(before);
 }
 
+/* Nothing moves, so nothing is in the way that depends on the table, and no key is needed. */
+static void in_place_whatever_depends_on_the_table(void)
+{
+    struct t_result result;
+
+    t_sql("CREATE TABLE parent (id int PRIMARY KEY);"
+          "CREATE TABLE t (id int PRIMARY KEY, p int REFERENCES parent, v varchar(5));"
+          "CREATE TABLE child (t int REFERENCES t); CREATE VIEW w AS SELECT v FROM t;"
+          "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+          "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();"
+          "CREATE RULE r AS ON DELETE TO t DO ALSO NOTHING; CREATE PUBLICATION pub FOR TABLE t;"
+          "INSERT INTO parent VALUES (1); INSERT INTO t VALUES (1, 1, 'v')");
+    t_run(&result, "alter", "t", "--in-place", "--do", "ADD COLUMN c text NOT NULL DEFAULT 'x'",
+          NULL);
+    t_expect_status(&result, 0);
+    t_expect("SELECT c FROM t", "x");
+    t_run(&result, "alter", "t", "--in-place", "--do", "DROP CONSTRAINT t_p_fkey", NULL);
+    t_expect_status(&result, 0);
+    t_expect("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", "1");
+    /* what the server minds is its answer, and nothing was changed */
+    t_run(&result, "alter", "t", "--in-place", "--do", "ADD COLUMN d int", "--do",
+          "ALTER COLUMN v TYPE text", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "view");
+    t_expect_err(&result, "nothing was changed");
+    t_expect("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'd'",
+             "0");
+    t_run(&result, "alter", "t", "--in-place", "--do", "ALTER COLUMN id TYPE bigint", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "rewrite");
+    t_expect("SELECT count(*) FROM pg_namespace WHERE nspname = 'pghaul'", "0");
+
+    t_sql("CREATE TABLE keyless (v int)");
+    t_run(&result, "alter", "keyless", "--in-place", "--do", "ADD COLUMN c int", NULL);
+    t_expect_status(&result, 0);
+    /* a rewrite that no clone could show: the column is a foreign key's */
+    t_run(&result, "alter", "child", "--in-place", "--do", "DROP CONSTRAINT child_t_fkey", "--do",
+          "ALTER COLUMN t TYPE bigint", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "rewrite");
+    t_expect("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", "1");
+}
+
+/* Those would be changed, too, or do not know what is ours. */
+static void in_place_beside_a_job_or_over_children_is_refused(void)
+{
+    struct t_result result;
+
+    t_sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE up (id int PRIMARY KEY);"
+          "CREATE TABLE down () INHERITS (up)");
+    t_run(&result, "alter", "t", "--job", "j", NULL);
+    t_expect_status(&result, 0);
+    t_run(&result, "alter", "t", "--in-place", "--do", "ADD COLUMN c int", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "job j works on");
+    t_run(&result, "alter", "up", "--in-place", "--do", "ADD COLUMN c int", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "inherits from");
+    must("abort", "j");
+}
+
 static void in_place_is_refused_when_it_would_read_the_table_under_its_lock(void)
 {
     struct t_result result;
@@ -1089,6 +1386,7 @@ int main(void)
         t_test(generated_columns),
         t_test(identity_columns),
         t_test(a_serial_past_the_end_of_integer),
+        t_test(a_serial_is_what_it_was_after_a_rollback),
         t_test(an_identity_past_the_end_of_integer),
         t_test(tables_that_are_called_as_ours_are),
         t_test(an_integer_key_that_became_numeric_goes_back),
@@ -1110,10 +1408,22 @@ int main(void)
         t_test(dropping_a_not_null_column_needs_a_way_back),
         t_test(a_volatile_default_is_stable_over_replay),
         t_test(map_using_and_reverse_map),
+        t_test(map_of_a_column_with_signs_in_its_name),
         t_test(rows_that_cannot_go_back_block_the_rollback_and_are_counted),
         t_test(what_the_server_names_is_named_after_the_table),
+        t_test(what_the_server_names_in_tables_that_are_called_as_ours_are),
+        t_test(unique_constraints_where_nulls_are_equal_stay_so),
+        t_test(a_grant_of_maintain_travels),
+        t_test(not_null_constraints_keep_name_comment_and_what_they_are),
+        t_test(a_not_null_that_is_not_valid_makes_no_key),
+        t_test(a_key_over_time_without_overlaps_travels),
+        t_test(virtual_columns_stay_virtual),
+        t_test(virtual_columns_come_and_go),
+        t_test(checks_that_are_not_enforced_stay_so),
         t_test(order_by_clusters_and_key_order_works),
         t_test(in_place_when_no_copy_is_needed_and_refused_otherwise),
+        t_test(in_place_whatever_depends_on_the_table),
+        t_test(in_place_beside_a_job_or_over_children_is_refused),
         t_test(in_place_is_refused_when_it_would_read_the_table_under_its_lock),
     };
 

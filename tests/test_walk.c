@@ -4,6 +4,7 @@
  */
 #include "tests/harness.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
@@ -157,11 +158,77 @@ static void a_stop_ends_the_walk_within_one_chunk_and_another_goes_on(void)
     end(&fixture);
 }
 
+/*
+ * Chunks counted from 1, whoever does them. The first ten are one worker's; the tenth asks for
+ * four, and nobody goes on before four have come; the hundredth asks for one.
+ */
+struct changing {
+    struct fixture fixture;
+    atomic_int chunks;
+    atomic_int sessions; /* that did a chunk */
+    atomic_int pids[8];
+};
+
+enum { GROW_AT = 10, SHRINK_AT = 100, WANTED_WORKERS = 4 };
+
+static void note_session(struct changing *changing, int pid)
+{
+    for (int i = 0; i < 8; i++) {
+        int empty = 0;
+
+        if (atomic_compare_exchange_strong(&changing->pids[i], &empty, pid))
+            atomic_fetch_add(&changing->sessions, 1);
+        else if (empty != pid)
+            continue;
+        return;
+    }
+}
+
+static bool change_workers(struct walk_chunk *chunk, void *arg, struct error *error)
+{
+    struct changing *changing = arg;
+    struct job job = changing->fixture.run.job;
+    int number = atomic_fetch_add(&changing->chunks, 1) + 1;
+
+    note_session(changing, session_backend_pid(chunk->session));
+    job.settings.workers = number == GROW_AT ? WANTED_WORKERS : 1;
+    if ((number == GROW_AT || number == SHRINK_AT) &&
+        !job_set_settings(chunk->session, &job, error))
+        return false;
+    for (int i = 0;
+         i < 3000 && number > GROW_AT && atomic_load(&changing->sessions) < WANTED_WORKERS; i++)
+        clock_sleep_ms(10);
+    return session_execute(chunk->session,
+                           "INSERT INTO public.by_session (pid) VALUES (pg_backend_pid())",
+                           NO_PARAMS, NULL, error) &&
+           write_down(chunk, &changing->fixture, error);
+}
+
+static void a_changed_number_of_workers_acts_on_the_walk_that_is_under_way(void)
+{
+    struct changing changing = {0};
+    struct fixture *fixture = &changing.fixture;
+
+    t_sql("CREATE TABLE by_session (number serial, pid int)");
+    start(fixture, 40, 4000);
+    fixture->run.job.settings.workers = 1;
+    fixture->walk.chunk = change_workers;
+    fixture->walk.work = &changing;
+    fixture->chunk_ms = 2;
+    walk(fixture);
+    t_expect("SELECT count(*) FROM done", "4000");
+    t_expect("SELECT count(DISTINCT pid) FROM by_session WHERE number < 10", "1");
+    t_expect("SELECT count(DISTINCT pid) FROM by_session", "4");
+    t_expect("SELECT count(DISTINCT pid) FROM by_session WHERE number > 300", "1");
+    end(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         t_test(every_number_is_walked_exactly_once_by_three_workers),
         t_test(an_idle_worker_cuts_the_largest_span_that_is_left),
+        t_test(a_changed_number_of_workers_acts_on_the_walk_that_is_under_way),
         t_test(a_stop_ends_the_walk_within_one_chunk_and_another_goes_on),
     };
 

@@ -298,6 +298,34 @@ static void a_crew_may_do_without_cancel(void **state)
     assert_string_equal(error.message, "member 0");
 }
 
+/* Each member but the last adds one. */
+static bool add_another(struct crew *crew, int member, void *arg, struct error *error)
+{
+    struct crew_test *test = arg;
+    bool ok;
+
+    atomic_fetch_add(&test->started, 1);
+    ok = member + 1 == CREW_MEMBERS_MAX || crew_grow(crew, member + 2, error);
+    clock_sleep_ms(1);
+    atomic_fetch_add(&test->ended, 1);
+    return ok && (member != test->failing || error_set(error, ERROR_SQL, "member %d", member));
+}
+
+static void a_crew_grows_while_it_runs(void **state)
+{
+    struct crew_test test = {.failing = -1};
+    struct error error = {0};
+
+    (void)state;
+    assert_true(crew_run(1, &(struct crew_work){.run = add_another, .arg = &test}, &error));
+    assert_int_equal(test.started, CREW_MEMBERS_MAX);
+    assert_int_equal(test.ended, CREW_MEMBERS_MAX);
+    test = (struct crew_test){.failing = CREW_MEMBERS_MAX - 1};
+    assert_false(crew_run(2, &(struct crew_work){.run = add_another, .arg = &test}, &error));
+    assert_string_equal(error.message, "member 63");
+    assert_int_equal(test.ended, CREW_MEMBERS_MAX);
+}
+
 /* ---------------------------------------------------------------------------------------- stop */
 
 static void *request_stop_soon(void *arg)
@@ -356,6 +384,7 @@ int main(void)
         cmocka_unit_test(the_first_error_of_a_crew_wins_and_the_others_are_told),
         cmocka_unit_test(a_crew_cancels_once_even_when_all_members_fail),
         cmocka_unit_test(a_crew_may_do_without_cancel),
+        cmocka_unit_test(a_crew_grows_while_it_runs),
         cmocka_unit_test(a_stop_ends_a_sleep_early),
         cmocka_unit_test(a_sleep_without_a_stop_lasts_its_time),
     };

@@ -314,7 +314,7 @@ static struct traffic *start(const struct traffic_options *options)
     return traffic;
 }
 
-static void stop(struct traffic *traffic, struct traffic_report *report)
+static void stop_traffic(struct traffic *traffic, struct traffic_report *report)
 {
     struct error error = {0};
 
@@ -338,7 +338,7 @@ static void hostile_for(int64_t rows, double truncate_share, int seconds)
         clock_sleep_ms(1000);
         expect_equal("acct", "ledger", traffic_acct_columns);
     }
-    stop(traffic, &report);
+    stop_traffic(traffic, &report);
     expect_clean(&report);
     expect_equal("acct", "ledger", traffic_acct_columns);
     assert_true(report.transactions > 100);
@@ -391,7 +391,7 @@ static void a_swap_under_an_exclusive_lock_gives_the_load_no_error(void)
             i);
     }
     clock_sleep_ms(300);
-    stop(traffic, &report);
+    stop_traffic(traffic, &report);
     expect_clean(&report);
     expect_equal("acct", "ledger", traffic_acct_columns);
     traffic_report_deinit(&report);
@@ -432,7 +432,7 @@ static void the_load_does_not_cover_up_what_was_lost(void)
     traffic = start(&(struct traffic_options){
         .kind = TRAFFIC_HOSTILE, .conninfo = t_conninfo(), .rows = 2000, .seed = 3});
     clock_sleep_ms(1000);
-    stop(traffic, &report);
+    stop_traffic(traffic, &report);
     assert_true(report.torn_reads > 0);
     assert_true(report.torn_sample[0] != '\0');
     assert_true(acct_differences() > 500);
@@ -454,7 +454,7 @@ static void the_paced_load_agrees_with_its_ledger_and_keeps_its_pace(void)
     clock_sleep_ms(1000);
     traffic_mark(traffic, "second half");
     clock_sleep_ms(1000);
-    stop(traffic, &report);
+    stop_traffic(traffic, &report);
     expect_clean(&report);
     expect_equal("orders", "orders_ledger", traffic_orders_columns);
     assert_int_equal(report.phase_count, 2);
@@ -483,7 +483,7 @@ static void a_stall_is_charged_to_all_who_were_due(void)
     t_do(locker, "COMMIT");
     traffic_mark(traffic, "after");
     clock_sleep_ms(300);
-    stop(traffic, &report);
+    stop_traffic(traffic, &report);
     assert_true(report.phases[0].waits.max_us > 400000);
     /* Two clients waited, but about 50 transactions were due: half of them waited 0.2 s or more. */
     assert_true(histogram_percentile_us(&report.phases[0].waits, 50) > 100000);
@@ -521,7 +521,7 @@ static void a_lost_connection_ends_the_load_or_is_made_again(void)
     t_wait_until("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'traffic'", "2",
                  10);
     clock_sleep_ms(300);
-    stop(traffic, &report);
+    stop_traffic(traffic, &report);
     expect_equal("acct", "ledger", traffic_acct_columns);
     traffic_report_deinit(&report);
 }
@@ -547,7 +547,7 @@ static void a_deadlock_with_somebody_else_is_told_from_one_among_clients(void)
     clock_sleep_ms(300);
     t_do(stranger, "LOCK TABLE orders IN SHARE MODE");
     t_do(stranger, "COMMIT");
-    stop(traffic, &report);
+    stop_traffic(traffic, &report);
     assert_true(report.deadlocks_with_strangers > 0);
     traffic_report_deinit(&report);
 }

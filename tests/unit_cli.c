@@ -416,9 +416,23 @@ static void a_failed_job_says_how_to_go_on(void **state)
     (void)state;
     error_set(&error, ERROR_SQL, "could not extend file");
     snprintf(error.sqlstate, sizeof(error.sqlstate), "53100");
-    explain(&error, "alter-orders-1");
+    explain(&error, "alter-orders-1", "failed");
     assert_non_null(strstr(error.hint, "disk is full"));
     assert_non_null(strstr(error.hint, "pghaul resume alter-orders-1"));
+}
+
+static void a_job_that_is_cut_over_is_not_told_to_abort(void **state)
+{
+    struct error error = {0};
+
+    (void)state;
+    error_set(&error, ERROR_SQL, "could not extend file");
+    snprintf(error.sqlstate, sizeof(error.sqlstate), "53100");
+    explain(&error, "alter-orders-1", "cut_over");
+    assert_non_null(strstr(error.hint, "disk is full"));
+    assert_non_null(strstr(error.hint, "pghaul rollback alter-orders-1"));
+    assert_non_null(strstr(error.hint, "pghaul finish alter-orders-1"));
+    assert_null(strstr(error.hint, "abort"));
 }
 
 static void a_hint_that_is_there_is_kept(void **state)
@@ -428,7 +442,7 @@ static void a_hint_that_is_there_is_kept(void **state)
     (void)state;
     error_set(&error, ERROR_SQL, "no");
     error_hint(&error, "ask Anna");
-    explain(&error, "alter-orders-1");
+    explain(&error, "alter-orders-1", "failed");
     assert_string_equal(error.hint, "ask Anna");
 }
 
@@ -458,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_count_stands_where_there_is_no_total),
         cmocka_unit_test(a_failed_connection_says_what_to_do),
         cmocka_unit_test(a_failed_job_says_how_to_go_on),
+        cmocka_unit_test(a_job_that_is_cut_over_is_not_told_to_abort),
         cmocka_unit_test(a_hint_that_is_there_is_kept),
     };
 

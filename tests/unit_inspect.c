@@ -9,22 +9,41 @@
 
 #include "copy/inspect.h"
 
-/* What is found about `name` by a session on `conninfo`. The caller deinitialises. */
-static void inspect_on(const char *conninfo, const char *name, struct findings *findings)
+static struct session *open_on(const char *conninfo)
 {
     const struct session_options options = {.conninfo = conninfo,
                                             .application_name = "unit_inspect"};
-    SESSION_AUTO *session = NULL;
-    struct arena arena = {0};
-    struct table *table;
+    struct session *session = NULL;
+    struct error error;
+
+    if (!session_open(&session, &options, &error))
+        t_fail("%s %s", error.message, error.detail);
+    return session;
+}
+
+/* In the arena. */
+static const struct table *describe(struct session *session, const char *name, struct arena *arena)
+{
+    struct table *table = NULL;
     struct error error;
     uint32_t oid;
 
+    if (!table_find(session, name, "public", &oid, &error) ||
+        !table_describe(session, oid, arena, &table, &error))
+        t_fail("%s %s", error.message, error.detail);
+    return table;
+}
+
+/* What is found about `name` by a session on `conninfo`. The caller deinitialises. */
+static void inspect_on(const char *conninfo, const char *name, struct findings *findings)
+{
+    SESSION_AUTO *session = open_on(conninfo);
+    struct arena arena = {0};
+    struct error error;
+
     *findings = (struct findings){0};
-    if (!session_open(&session, &options, &error) || !inspect_server(session, findings, &error) ||
-        !table_find(session, name, "public", &oid, &error) ||
-        !table_describe(session, oid, &arena, &table, &error) ||
-        !inspect_table(session, table, findings, &error))
+    if (!inspect_server(session, findings, &error) ||
+        !inspect_table(session, describe(session, name, &arena), findings, &error))
         t_fail("%s %s", error.message, error.detail);
     arena_deinit(&arena);
 }
@@ -288,20 +307,13 @@ static void catalogues_and_our_own_tables_are_refused(void)
 
 static void a_temporary_table_is_refused(void)
 {
-    const struct session_options options = {.conninfo = t_conninfo(),
-                                            .application_name = "unit_inspect"};
-    SESSION_AUTO *session = NULL;
+    SESSION_AUTO *session = open_on(t_conninfo());
     struct findings findings = {0};
     struct arena arena = {0};
-    struct table *table;
     struct error error;
-    uint32_t oid;
 
-    assert_true(session_open(&session, &options, &error));
     assert_true(session_run(session, "CREATE TEMPORARY TABLE t (id int PRIMARY KEY)", &error));
-    assert_true(table_find(session, "t", "public", &oid, &error));
-    if (!table_describe(session, oid, &arena, &table, &error) ||
-        !inspect_table(session, table, &findings, &error))
+    if (!inspect_table(session, describe(session, "t", &arena), &findings, &error))
         t_fail("%s", error.message);
     assert_non_null(findings_by_code(&findings, "temporary"));
     findings_deinit(&findings);
@@ -371,13 +383,11 @@ static void a_read_only_database_is_refused(void)
 
 static void a_standby_is_refused(void)
 {
-    const struct session_options options = {.conninfo = sandbox_standby_conninfo(t_sandbox()),
-                                            .application_name = "unit_inspect"};
-    SESSION_AUTO *session = NULL;
+    SESSION_AUTO *session = open_on(sandbox_standby_conninfo(t_sandbox()));
     struct findings findings = {0};
     struct error error;
 
-    if (!session_open(&session, &options, &error) || !inspect_server(session, &findings, &error))
+    if (!inspect_server(session, &findings, &error))
         t_fail("%s", error.message);
     assert_false(findings_refuse(&findings, "t", &error));
     assert_non_null(strstr(error.message, "standby"));
@@ -459,25 +469,20 @@ static void what_is_good_to_know_is_a_note(void)
 
 static void columns_elsewhere_that_hold_the_id_are_noted(void)
 {
-    const struct session_options options = {.conninfo = t_conninfo(),
-                                            .application_name = "unit_inspect"};
-    SESSION_AUTO *session = NULL;
+    SESSION_AUTO *session = open_on(t_conninfo());
     struct findings findings = {0};
     struct arena arena = {0};
-    struct table *table;
+    const struct table *table;
     struct error error;
     TEXT_AUTO found = {0};
-    uint32_t oid;
 
     t_sql("CREATE SCHEMA other; CREATE TABLE orders (id int PRIMARY KEY, order_id int);"
           "CREATE TABLE refunds (order_id int, orders_id bigint, reorder_id int);"
           "CREATE TABLE other.notes (\"orders_ID\" int) PARTITION BY LIST (\"orders_ID\");"
           "CREATE TABLE other.notes_1 PARTITION OF other.notes FOR VALUES IN (1);"
           "CREATE VIEW v AS SELECT order_id FROM refunds");
-    if (!session_open(&session, &options, &error) ||
-        !table_find(session, "orders", "public", &oid, &error) ||
-        !table_describe(session, oid, &arena, &table, &error) ||
-        !inspect_related_ids(session, table, table_column_by_name(table, "id"), &findings, &error))
+    table = describe(session, "orders", &arena);
+    if (!inspect_related_ids(session, table, table_column_by_name(table, "id"), &findings, &error))
         t_fail("%s", error.message);
     for (int i = 0; i < findings.count; i++)
         text_appendf(&found, "%s%s", i > 0 ? ", " : "", findings.list[i].what);
@@ -514,15 +519,12 @@ static void many_refusals_are_all_named_as_far_as_there_is_room(void)
 
 static void a_table_that_is_elsewhere_is_named_in_the_hint(void)
 {
-    const struct session_options options = {.conninfo = t_conninfo(),
-                                            .application_name = "unit_inspect"};
-    SESSION_AUTO *session = NULL;
+    SESSION_AUTO *session = open_on(t_conninfo());
     struct error error;
     uint32_t oid;
 
     t_sql("CREATE SCHEMA \"S x\"; CREATE TABLE \"S x\".\"Orders\" (id int); CREATE TABLE "
           "public.plain (id int)");
-    assert_true(session_open(&session, &options, &error));
     assert_false(table_find(session, "orders", "public", &oid, &error));
     assert_int_equal(error.code, ERROR_REFUSED);
     assert_string_equal(error.hint, "there is \"S x\".\"Orders\"");

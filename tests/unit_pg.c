@@ -3,12 +3,14 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/crew.h"
 #include "engine/base/stop.h"
+#include "engine/pg/assignment.h"
 #include "engine/pg/retry.h"
 #include "engine/pg/session.h"
 #include "engine/pg/sql.h"
@@ -80,6 +82,92 @@ static void the_server_reads_quoted_values_as_they_were(void)
         assert_string_equal(rows_text(&rows, 0, 0), HARD[i]);
         assert_string_equal(PQfname(rows.result, 0), HARD[i][0] == '\0' ? "x" : HARD[i]);
     }
+}
+
+/* ------------------------------------------------------------------------------- assignments */
+
+static void assigns(const char *text, const char *column, const char *expression)
+{
+    struct arena arena = {0};
+    struct assignment assignment;
+    struct error error = {0};
+
+    if (!assignment_parse(text, &arena, &assignment, &error))
+        t_fail("%s: %s", text, error.message);
+    assert_string_equal(assignment.column, column);
+    assert_string_equal(assignment.expression, expression);
+    arena_deinit(&arena);
+}
+
+static void an_assignment_is_cut_behind_the_name_of_its_column(void)
+{
+    assigns("a = 1", "a", "1");
+    assigns("a=b = c", "a", "b = c");
+    assigns("  total\n=  price * n ", "total", "price * n ");
+    assigns("Total = Price", "total", "Price");
+    assigns("_x$1=2", "_x$1", "2");
+    assigns("\"a=b\" = c + 1", "a=b", "c + 1");
+    assigns("\"Amount\"=\"Amount\" / 100", "Amount", "\"Amount\" / 100");
+    assigns("\"say \"\"x\"\" = y\" = 1", "say \"x\" = y", "1");
+    assigns("\"\"\"\" = '='", "\"", "'='");
+    assigns("\"(a, b)\" = 3", "(a, b)", "3");
+}
+
+/* The oracle is the server: it gives a column of a result the name that it reads. */
+static void names_are_read_as_the_server_reads_them(void)
+{
+    static const char *const NAMES[] = {"plain",         "MiXed", "\"MiXed\"",  "\"a\"\"b\"",
+                                        "\"=\"",         "x$1",   "\xc3\xa4Ri", "\"\xc3\x84 =\"",
+                                        "\"\"\"=\"\"\"", "_a9"};
+    struct error error = {0};
+    SESSION_AUTO *session = NULL;
+
+    assert_true(
+        session_open(&session, &(struct session_options){.conninfo = t_conninfo()}, &error));
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        struct arena arena = {0};
+        const char *at = NAMES[i];
+        const char *name = identifier_read(&at, &arena);
+        ROWS_AUTO rows = {0};
+
+        assert_non_null(name);
+        assert_string_equal(at, "");
+        assert_true(
+            session_query(session, &rows, t_format("SELECT 1 AS %s", NAMES[i]), NO_PARAMS, &error));
+        assert_string_equal(PQfname(rows.result, 0), name);
+        arena_deinit(&arena);
+    }
+}
+
+static void refuses_assignment(const char *text, const char *part)
+{
+    struct arena arena = {0};
+    struct assignment assignment;
+    struct error error = {0};
+
+    assert_false(assignment_parse(text, &arena, &assignment, &error));
+    assert_int_equal(error.code, ERROR_USAGE);
+    if (strstr(error.message, part) == NULL)
+        t_fail("%s: %s", text, error.message);
+    arena_deinit(&arena);
+}
+
+static void what_is_no_assignment_is_refused(void)
+{
+    refuses_assignment("(a, b) = (1, 2)", "several columns at once");
+    refuses_assignment(" ( a ) = 1", "several columns at once");
+    refuses_assignment("", "which column");
+    refuses_assignment("a", "which column");
+    refuses_assignment("= 1", "which column");
+    refuses_assignment("a b = 1", "which column");
+    refuses_assignment("t.a = 1", "which column");
+    refuses_assignment("a + 1 = 2", "which column");
+    refuses_assignment("1a = 2", "which column");
+    refuses_assignment("\"\" = 2", "which column");
+    refuses_assignment("\"a = 2", "which column");
+    refuses_assignment("\"a\"\" = 2", "which column");
+    refuses_assignment("a =", "no value");
+    refuses_assignment("a =  ", "no value");
 }
 
 /* --------------------------------------------------------------------------- classes and retry */
@@ -466,6 +554,22 @@ static bool sleep_or_cancel(struct crew *crew, int member, void *arg, struct err
     return ok;
 }
 
+/* A statement_timeout that the transaction set holds for its ROLLBACK, too: 1 ms is not always
+ * enough for that. */
+static void a_rollback_is_not_cancelled_by_a_statement_timeout(void)
+{
+    struct error error;
+    struct session *session = open_session(&(struct session_options){0});
+
+    for (int i = 0; i < 1000; i++) {
+        assert_true(session_begin(session, &error));
+        assert_true(session_run(session, "SET LOCAL statement_timeout = 1", &error));
+        session_rollback(session);
+        assert_false(session_in_transaction(session));
+    }
+    session_close(session);
+}
+
 static void another_thread_cancels_what_runs(void)
 {
     struct sleeper sleeper = {.list = cancel_list_new(), .conninfo = t_conninfo()};
@@ -476,6 +580,48 @@ static void another_thread_cancels_what_runs(void)
         t_fail("%s %s", error.sqlstate, error.message);
     assert_true(clock_ms() - start_ms < 30 * 1000);
     cancel_list_free(sleeper.list);
+}
+
+struct shielded {
+    struct cancel_list *list;
+    atomic_bool over;
+};
+
+static bool cancel_all_the_time(struct crew *crew, int member, void *arg, struct error *error)
+{
+    struct shielded *shielded = arg;
+    struct session_options options = {.conninfo = t_conninfo(), .cancel_list = shielded->list};
+    struct session *session;
+    int cancelled = 0;
+
+    if (member > 0) {
+        while (!atomic_load(&shielded->over) && !crew_failed(crew))
+            cancel_list_cancel_all(shielded->list);
+        return true;
+    }
+    if (!session_open(&session, &options, error))
+        return false;
+    for (int i = 0; i < 200 && cancelled == 0; i++)
+        cancelled += session_run(session, "SELECT pg_sleep(0.2)", error) ? 0 : 1;
+    session_shield(session);
+    for (int i = 0; i < 200 && cancelled == 1; i++)
+        cancelled += session_run(session, "SELECT pg_sleep(0.002)", error) ? 0 : 1;
+    atomic_store(&shielded->over, true);
+    session_close(session);
+    return cancelled == 1 || error_set(error, ERROR_INTERNAL, "cancelled %d times", cancelled);
+}
+
+static void a_shielded_session_is_cancelled_no_more(void)
+{
+    struct shielded shielded = {.list = cancel_list_new()};
+    struct error error = {0};
+
+    for (int round = 0; round < 5; round++) {
+        atomic_store(&shielded.over, false);
+        if (!crew_run(3, &(struct crew_work){.run = cancel_all_the_time, .arg = &shielded}, &error))
+            t_fail("%s", error.message);
+    }
+    cancel_list_free(shielded.list);
 }
 
 static void a_session_notices_that_its_server_is_gone(void)
@@ -643,6 +789,9 @@ int main(void)
         t_test(braces_that_are_no_names_are_kept),
         t_test(what_was_put_in_is_not_expanded_again),
         t_test(the_server_reads_quoted_values_as_they_were),
+        t_test(an_assignment_is_cut_behind_the_name_of_its_column),
+        t_test(names_are_read_as_the_server_reads_them),
+        t_test(what_is_no_assignment_is_refused),
         t_test(sqlstates_fall_into_their_classes),
         t_test(retries_wait_longer_and_longer_up_to_a_cap),
         t_test(retries_of_different_sessions_spread),
@@ -658,7 +807,9 @@ int main(void)
         t_test(a_local_setting_ends_with_its_transaction),
         t_test(a_text_that_overflowed_is_never_sent),
         t_test(notices_reach_whoever_asked_for_them),
+        t_test(a_rollback_is_not_cancelled_by_a_statement_timeout),
         t_test(another_thread_cancels_what_runs),
+        t_test(a_shielded_session_is_cancelled_no_more),
         t_test(a_session_notices_that_its_server_is_gone),
         t_test(a_session_comes_back_after_a_crash_of_the_server),
         t_test(reconnecting_gives_up_at_its_limit),

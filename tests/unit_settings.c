@@ -93,6 +93,7 @@ static void a_value_comes_back_in_its_largest_unit(void **state)
     expect_text("verify.age=120min", "verify.age", "2h");
     expect_text("chunk.wal=65536kB", "chunk.wal", "64MB");
     expect_text("log.budget=0", "log.budget", "0");
+    expect_text("log.budget=65536", "log.budget", "64kB");
     expect_text("order=key", "order", "key");
     expect_text("workers=7", "workers", "7");
     expect_text("policy=fixed=250ms", "policy", "fixed=250ms");
@@ -125,6 +126,9 @@ static void wrong_settings_say_what_is_possible(void **state)
                    "a time (250ms) from 10ms to 1min");
     expect_refused("chunk.wal=1kB", "chunk.wal cannot be \"1kB\"",
                    "a size (64MB) from 64kB to 1GB");
+    expect_refused("log.budget=1", "log.budget cannot be \"1\"",
+                   "a size (64MB) from 64kB to 1024TB, or 0");
+    expect_refused("log.budget=65535", "log.budget cannot be", "from 64kB");
     expect_refused("chunk.wal=64ms", "chunk.wal cannot be", "a size");
     expect_refused("order=sideways", "order cannot be \"sideways\"", "auto|heap|key");
     expect_refused("order=hea", "order cannot be \"hea\"", "auto|heap|key");

@@ -7,6 +7,7 @@
 #include "copy/copy.h"
 #include "copy/cutover.h"
 #include "copy/index.h"
+#include "copy/kinds/alter_parts.h"
 #include "copy/leave.h"
 #include "copy/load.h"
 #include "copy/replay.h"
@@ -25,6 +26,20 @@ static bool catch_up_forward(struct run *run, struct error *error)
     return replay_catch_up(run, flow, &result, error) &&
            (run->job.settings.ready == READY_LOG ||
             capture_set_mode(run, flow, CAPTURE_DUAL, error));
+}
+
+static bool catch_up_print(struct run *run, struct text *script, struct error *error)
+{
+    const struct flow *flow = &copy_of(run)->forward;
+
+    (void)error;
+    replay_print_catch_up(run, flow, script);
+    if (run->job.settings.ready != READY_LOG) {
+        sql_note(script, "-s ready=dual-write: from now on the triggers write through");
+        capture_functions_sql(run, flow, (struct capture_state){.mode = CAPTURE_DUAL, .side = 'a'},
+                              script);
+    }
+    return true;
 }
 
 /*
@@ -48,54 +63,29 @@ static bool build_forward(struct run *run, struct error *error)
 
 static const struct phase PHASES[] = {
     {"shadow", "create the new table beside the old one, with the actions applied",
-     "none (ACCESS SHARE, moments)", false, NULL, shadow_forward},
+     "ACCESS SHARE, moments", false, NULL, shadow_forward,
+     NULL /* the trial does it: alter_describe() has what it sent */},
     {"capture", "create the change log and the triggers that write it",
-     "SHARE ROW EXCLUSIVE, short, by the ladder", false, NULL, arm_forward},
+     "SHARE ROW EXCLUSIVE, short, by the ladder", false, NULL, arm_forward, arm_print},
     {"load", "copy all rows, in chunks", "ACCESS SHARE for each chunk", true, load_plan,
-     load_forward},
+     load_forward, load_print},
     {"purge", "delete rows that changed meanwhile from the copy", "none", true, purge_plan,
-     purge_forward},
-    {"index", "build indexes and constraints, analyze", "none", false, NULL, build_forward},
-    {"catch-up", "replay the change log until it stays small", "none", false, NULL,
-     catch_up_forward},
-    {"settle", "vacuum and freeze the new table", "none", false, NULL, settle_forward},
-    {"verify", "compare every row of both tables", "none", true, verify_plan, verify_forward},
-    {"ready", "wait for cutover; the table is still as it was", "none", false, NULL, NULL},
+     purge_forward, purge_print, true},
+    {"index", "build indexes and constraints, analyze", "none", false, NULL, build_forward,
+     index_print, true},
+    {"catch-up", "replay the change log until it stays small", "ACCESS SHARE, short", false, NULL,
+     catch_up_forward, catch_up_print, true},
+    {"settle", "vacuum and freeze the new table", "none", false, NULL, settle_forward, settle_print,
+     true},
+    {"verify", "compare every row of both tables", "ACCESS SHARE for each span", true, verify_plan,
+     verify_forward, verify_print, true},
+    {"ready", "wait for cutover; the table is still as it was", "none", false, NULL, NULL, NULL},
     {"cutover", "swap the tables in one short transaction",
-     "ACCESS EXCLUSIVE, milliseconds, one deadline", false, NULL, NULL},
+     "ACCESS EXCLUSIVE, milliseconds, one deadline", false, NULL, NULL, cutover_print},
     {"finish", "drop the old table, when you say so", "ACCESS EXCLUSIVE, short, by the ladder",
-     false, NULL, NULL},
+     false, NULL, NULL, leave_print_finish},
     {0},
 };
-
-bool alter_describe(struct run *run, struct text *out, struct error *error)
-{
-    const struct copy *copy = copy_of(run);
-    TEXT_AUTO load = {0};
-
-    (void)error;
-    load_statement(copy,
-                   copy->plan.order == PLAN_HEAP ? "r.ctid >= $1 AND r.ctid < $2"
-                                                 : "key > $1 AND key <= $2",
-                   NULL, &load);
-    for (const struct phase *at = PHASES; at->name != NULL; at++) {
-        text_appendf(out, "%-9s %s\n          lock on the table: %s\n", at->name, at->what,
-                     at->lock);
-        if (strcmp(at->name, "shadow") == 0)
-            for (int i = 0; i < copy->plan.action_count; i++)
-                text_appendf(out, "          ALTER TABLE .. %s\n", copy->plan.actions[i]);
-        if (strcmp(at->name, "load") == 0)
-            text_appendf(out, "          order: %s (%s)\n          %s\n",
-                         copy->plan.order == PLAN_HEAP ? "heap" : "key", copy->plan.order_why,
-                         text_string(&load));
-        if (strcmp(at->name, "index") == 0)
-            for (int i = 0; i < copy->plan.index_count; i++)
-                text_appendf(out, "          CREATE %sINDEX %s .. %s\n",
-                             copy->plan.indexes[i].unique ? "UNIQUE " : "",
-                             copy->plan.indexes[i].name, copy->plan.indexes[i].tail);
-    }
-    return true;
-}
 
 /* ------------------------------------------------------------------------------------------------------------
  * verbs */
@@ -192,7 +182,7 @@ static bool swap_back(struct run *run, bool accept_loss, struct error *error)
     error_set(error, ERROR_NEEDS_PERSON,
               "the way back is closed: the new table was truncated, or the log of the way "
               "back outgrew its budget");
-    return error_hint(error, "the new table goes on; pghaul finish %s", run->job.name);
+    return error_hint(error, "the new table goes on; pghaul finish %s", SHELL_WORD(run->job.name));
 }
 
 /* Swapped back already, and killed before the rest was dropped: that is what is left to do. */
@@ -213,7 +203,7 @@ static bool alter_rollback(struct run *run, bool accept_loss, struct error *erro
     if (leave_rolled_back(run, error))
         return run_unlead(run, error);
     return error_hint(error, "the table is back; pghaul rollback %s again drops what is left",
-                      run->job.name);
+                      SHELL_WORD(run->job.name));
 }
 
 static bool may_finish(const struct run *run, struct error *error)
@@ -222,10 +212,13 @@ static bool may_finish(const struct run *run, struct error *error)
            refuse_state(run, "finish", "it is for a job that is cut over", error);
 }
 
+/* Another process may have done it while this one waited for the leadership: then it is done. */
 static bool alter_finish(struct run *run, struct error *error)
 {
-    return may_finish(run, error) && run_lead(run, error) && may_finish(run, error) &&
-           leave_finish(run, error) && run_unlead(run, error);
+    if (!may_finish(run, error) || !run_lead(run, error))
+        return false;
+    return (state_is(run, "finished") || (may_finish(run, error) && leave_finish(run, error))) &&
+           run_unlead(run, error);
 }
 
 static bool may_abort(const struct run *run, struct error *error)
@@ -237,8 +230,10 @@ static bool may_abort(const struct run *run, struct error *error)
 
 static bool alter_abort(struct run *run, struct error *error)
 {
-    return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
-           leave_abort(run, error) && run_unlead(run, error);
+    if (!may_abort(run, error) || !run_lead(run, error))
+        return false;
+    return (state_is(run, "aborted") || (may_abort(run, error) && leave_abort(run, error))) &&
+           run_unlead(run, error);
 }
 
 /* Keys that came since: so that neither the log grows nor the swap waits for them. */
@@ -271,8 +266,8 @@ static bool alter_numbers(struct run *run, struct kind_numbers *numbers, struct 
 
     *numbers = (struct kind_numbers){-1, -1, -1, -1};
     if (!flow_query(flow, run->session, &rows,
-                    "SELECT to_regclass('{log_a}') IS NOT NULL, "
-                    "coalesce(pg_total_relation_size(to_regclass('{to}')), 0)",
+                    "SELECT to_regclass({log_a_literal}) IS NOT NULL, "
+                    "coalesce(pg_total_relation_size(to_regclass({to_literal})), 0)",
                     NO_PARAMS, error))
         return false;
     numbers->freed_bytes = rows_int64(&rows, 0, 1);
@@ -289,8 +284,18 @@ static bool alter_numbers(struct run *run, struct kind_numbers *numbers, struct 
 
 const struct kind alter_kind = {
     .name = "alter",
+    .words = {.rollback = "puts the old table of",
+              .rollback_end = "back",
+              .finish = "drops the old table of",
+              .finished = "is dropped",
+              .aborted = "is as it was, nothing of the job is left but its history",
+              .done = "copied",
+              .next_rollback = "swap back; nothing written since is lost",
+              .next_finish = "drop the old table",
+              .next_abort = "leave no trace"},
     .phases = PHASES,
     .ready = "ready",
+    .walk = "load",
     .again = "capture",
     .load = copy_load,
     .unload = copy_unload,

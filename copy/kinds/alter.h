@@ -13,6 +13,7 @@
 #define PGHAUL_COPY_KINDS_ALTER_H
 
 #include "copy/inspect.h"
+#include "copy/report.h"
 #include "engine/job/phases.h"
 
 struct alter_options {
@@ -26,37 +27,19 @@ struct alter_options {
     int reverse_map_count;
     const char *order_by; /* columns; NULL for none */
     bool no_rollback;     /* do not feed the old table after the swap */
+    bool dry_run;         /* the report shall have the phases */
     const char *job_name; /* NULL: alter-TABLE-N */
     struct settings settings;
 };
 
-/* A line for the user: "copy needed   yes: id changes its storage". */
-struct report_line {
-    const char *label;
-    const char *text;
-};
-
-struct report {
-    struct arena arena;
-    const char *headline; /* orders: 5,000,000 rows, 797 MB, 3 indexes, key id (integer) */
-    struct report_line *lines;
-    int line_count;
-    bool rewrite_needed; /* false: the actions alone would not need a copy */
-    int64_t disk_bytes;  /* needed until finish */
-    int64_t wal_bytes;
-};
-
-void report_deinit(struct report *report);
-
 /*
  * Plans the job into run->job (not stored yet) and run->kind_state. Refusals are ERROR_REFUSED and
- * name every reason. Everything happens in transactions that are rolled back.
+ * name every reason. Everything happens in a transaction that is rolled back. For a dry run it has
+ * the names that the job would get, and goes on through all phases, as far as they touch nothing of
+ * the user's (struct phase, print).
  */
 bool alter_prepare(struct run *run, const struct alter_options *options, struct report *report,
                    struct error *error) MUST_CHECK;
-
-/* Every phase with its SQL and lock, for --dry-run, after alter_prepare(). */
-bool alter_describe(struct run *run, struct text *out, struct error *error) MUST_CHECK;
 
 /* Stores the prepared job; run->job has its id and name afterwards. */
 bool alter_store(struct run *run, struct error *error) MUST_CHECK;

@@ -5,17 +5,13 @@
 
 #include "copy/actions.h"
 #include "copy/attached.h"
+#include "copy/expression.h"
 #include "copy/kinds/alter_parts.h"
 #include "copy/leave.h"
 #include "copy/lock.h"
+#include "engine/base/clock.h"
 #include "engine/job/schema.h"
 #include "engine/pg/sqlstate.h"
-
-/* The trial's tables carry a number that no job has: it is rolled back, but two trials may run at
- * once. */
-#define TRIAL_NUMBER (INT64_C(900000000) + getpid())
-
-enum { TRIAL_TIMEOUT_MS = 5000 };
 
 static const char **copy_strings(struct arena *arena, const char *const *strings, int count)
 {
@@ -50,6 +46,7 @@ static bool begin_plan(struct preparation *prep, struct error *error)
     const struct table *source = prep->source;
     struct plan *plan = &copy_of(run)->plan;
     char fingerprint[33];
+    TEXT_AUTO parts = {0};
 
     plan->source_oid = source->oid;
     plan->schema = arena_copy(&plan->arena, source->schema);
@@ -63,36 +60,57 @@ static bool begin_plan(struct preparation *prep, struct error *error)
     plan->heap_bytes = source->heap_bytes;
     plan->table_bytes = source->heap_bytes + source->toast_bytes;
     choose_order(prep, plan);
-    if (!attached_fingerprint(run->session, source->oid, fingerprint, error))
+    if (!attached_fingerprint(run->session, source->oid, fingerprint, error) ||
+        !attached_parts(run->session, source->oid, &parts, error))
         return false;
     plan->attached_fingerprint = arena_copy(&plan->arena, fingerprint);
+    plan->attached_parts = arena_copy(&plan->arena, text_string(&parts));
     return true;
 }
 
-static bool set_map(struct preparation *prep, const char *assignment, bool reverse,
+static bool set_map(struct preparation *prep, const struct assignment *assignment, bool reverse,
                     struct error *error)
 {
     struct copy *copy = copy_of(prep->run);
-    const char *column, *expression;
-    const char *table = reverse ? copy->forward.to_qualified : copy->forward.from_qualified;
+    struct expression expression;
+    struct expression_source source = {
+        .table = reverse ? copy->forward.to_qualified : copy->forward.from_qualified,
+        .search_path = copy->plan.search_path,
+        .what = arena_format(&prep->arena, "mapping of column \"%s\"", assignment->column),
+    };
 
-    if (!shadow_map(prep->run, assignment, table, &copy->plan.arena, &column, &expression, error))
+    if (!expression_print(prep->run->session, &source, assignment->expression, &copy->plan.arena,
+                          &expression, error))
         return false;
     for (int i = 0; i < copy->plan.column_count; i++) {
         struct plan_column *at = &copy->plan.columns[i];
         const char *name = reverse ? at->source : at->target;
 
-        if (name == NULL || strcmp(name, column) != 0)
+        if (name == NULL || strcmp(name, assignment->column) != 0)
             continue;
         if (reverse)
-            at->reverse_map = expression;
+            at->reverse_map = expression.sql;
         else
-            at->map = expression;
+            at->map = expression.sql;
         return true;
     }
-    error_set(error, ERROR_REFUSED, "mapping \"%s\": the %s table has no column \"%s\"", assignment,
-              reverse ? "old" : "new", column);
-    return error_hint(error, "nothing was changed");
+    error_set(error, ERROR_REFUSED, "mapping: the %s table has no column \"%s\"",
+              reverse ? "old" : "new", assignment->column);
+    return error_hint(error, "a name with capitals or signs stands in double quotes, as in SQL; "
+                             "nothing was changed");
+}
+
+static bool set_maps_of(struct preparation *prep, const char *const *assignments, int count,
+                        bool reverse, struct error *error)
+{
+    for (int i = 0; i < count; i++) {
+        struct assignment assignment;
+
+        if (!assignment_parse(assignments[i], &prep->arena, &assignment, error) ||
+            !set_map(prep, &assignment, reverse, error))
+            return false;
+    }
+    return true;
 }
 
 /* --map, USING of the actions, --reverse-map. The columns are known, the key is not touched by any
@@ -108,17 +126,13 @@ static bool set_maps(struct preparation *prep, struct error *error)
             return false;
         for (int u = 0; u < action.using_count; u++)
             if (!set_map(prep,
-                         arena_format(&prep->arena, "%s = %s", action.usings[u].column,
-                                      action.usings[u].expression),
+                         &(struct assignment){action.usings[u].column, action.usings[u].expression},
                          false, error))
                 return false;
     }
-    for (int i = 0; i < options->map_count; i++)
-        if (!set_map(prep, options->maps[i], false, error))
-            return false;
-    for (int i = 0; i < options->reverse_map_count; i++)
-        if (!set_map(prep, options->reverse_maps[i], true, error))
-            return false;
+    if (!set_maps_of(prep, options->maps, options->map_count, false, error) ||
+        !set_maps_of(prep, options->reverse_maps, options->reverse_map_count, true, error))
+        return false;
     for (int i = 0; i < copy_of(prep->run)->plan.key_count; i++)
         for (int c = 0; c < copy_of(prep->run)->plan.column_count; c++) {
             const struct plan_column *column = &copy_of(prep->run)->plan.columns[c];
@@ -243,27 +257,80 @@ static bool check_way_back(struct preparation *prep, struct error *error)
     return true;
 }
 
-/* In the transaction that is rolled back: build, read, map, strip, try. */
+/* From now on, what a dry run is to show is written here too; NULL: nothing. */
+static void transcribe(const struct preparation *prep, struct text *script)
+{
+    session_transcribe(prep->run->session, prep->options->dry_run ? script : NULL);
+}
+
+/* Schema pghaul, and the names of the job: of no job, because two trials may run at once; but those
+ * of a dry run are what the user will see, and it waits for others. */
+static bool take_names(struct preparation *prep, struct error *error)
+{
+    struct run *run = prep->run;
+    bool ok;
+
+    transcribe(prep, &prep->start_script);
+    ok = schema_ensure(run->session, error);
+    transcribe(prep, &prep->shadow_script);
+    ok = ok && shadow_lock(run, error);
+    transcribe(prep, NULL);
+    if (!ok || !prep->options->dry_run)
+        return ok;
+    if (!job_next_id(run->session, &run->job.id, error))
+        return false;
+    copy_rename(run);
+    return true;
+}
+
+static bool build_clone(struct preparation *prep, struct error *error)
+{
+    bool ok;
+
+    transcribe(prep, &prep->shadow_script);
+    ok = shadow_build(prep->run, prep->source, &prep->arena, &prep->changes, error);
+    transcribe(prep, NULL);
+    return ok;
+}
+
+static bool strip_clone(struct preparation *prep, const struct table *shadow, struct error *error)
+{
+    bool ok;
+
+    transcribe(prep, &prep->shadow_script);
+    ok = shadow_strip(prep->run, shadow, error);
+    transcribe(prep, NULL);
+    return ok;
+}
+
+/*
+ * In the transaction that is rolled back, and over after ALTER_TRIAL_MS: build, read, map, strip,
+ * try. What comes before the sample works on an empty table, in moments. The printing of a dry run,
+ * after it, is not of the trial.
+ */
 static bool try_on_clone(struct preparation *prep, struct error *error)
 {
     struct run *run = prep->run;
     struct copy *copy = copy_of(run);
+    int64_t end_ms = clock_ms() + ALTER_TRIAL_MS;
     struct table *shadow;
-    ROWS_AUTO rows = {0};
+    uint32_t oid;
 
-    if (!schema_ensure(run->session, error) || !schema_lock_names(run->session, error) ||
-        !session_set(run->session, "statement_timeout", NUMBER(TRIAL_TIMEOUT_MS), true, error) ||
-        !shadow_build(run, prep->source, &prep->arena, &prep->changes, error) ||
-        !flow_query(&copy->forward, run->session, &rows, "SELECT '{to}'::regclass::oid", NO_PARAMS,
-                    error) ||
-        !table_describe(run->session, (uint32_t)rows_int64(&rows, 0, 0), &prep->arena, &shadow,
-                        error) ||
+    if (!take_names(prep, error) || !trial_limit(run, end_ms, error) || !build_clone(prep, error) ||
+        !trial_limit(run, end_ms, error) || !shadow_oid(run, &oid, error) ||
+        !table_describe(run->session, oid, &prep->arena, &shadow, error) ||
         !shadow_read(run, prep->source, shadow, error) || !set_maps(prep, error) ||
         !choose_walk(prep, error) || !check_walk_index(prep, error) || !check_way_back(prep, error))
         return false;
     copy->plan.rewrite_needed = prep->changes.any;
+    if (prep->options->dry_run)
+        copy->shadow_oid = shadow->oid; /* for what sits on it */
     copy_rename(run);
-    return shadow_strip(run, shadow, error) && trial_run(run, &prep->trial, error);
+    return trial_limit(run, end_ms, error) && strip_clone(prep, shadow, error) &&
+           trial_run(run, end_ms, &prep->trial, error) &&
+           (!prep->options->dry_run ||
+            (session_set(run->session, "statement_timeout", NUMBER(ALTER_TRIAL_MS), true, error) &&
+             alter_describe(prep, error)));
 }
 
 static bool find_table(struct preparation *prep, struct error *error)
@@ -330,7 +397,7 @@ static void fill_job(struct preparation *prep)
 bool alter_prepare(struct run *run, const struct alter_options *options, struct report *report,
                    struct error *error)
 {
-    struct preparation prep = {.run = run, .options = options};
+    struct preparation prep = {.run = run, .options = options, .report = report};
     bool ok;
 
     *report = (struct report){0};
@@ -348,12 +415,16 @@ bool alter_prepare(struct run *run, const struct alter_options *options, struct 
     ok = lock_check_settings(run->session, &options->settings, error) && find_table(&prep, error) &&
          begin_plan(&prep, error);
     if (ok) {
-        run->job.id = TRIAL_NUMBER;
+        run->job.id = ALTER_TRIAL_NUMBER;
         run->trial = true;
         copy_rename(run);
-        ok = session_begin(run->session, error) && try_on_clone(&prep, error);
+        ok = session_begin(run->session, error) &&
+             (try_on_clone(&prep, error) || trial_failed(run, error));
+        session_transcribe(run->session, NULL);
         session_rollback(run->session);
         run->trial = false;
+        run->job.id = 0;
+        copy_of(run)->shadow_oid = 0;
     }
     ok = ok && alter_report(&prep, report, error);
     if (ok) {
@@ -361,6 +432,8 @@ bool alter_prepare(struct run *run, const struct alter_options *options, struct 
         copy_rename(run);
     }
     findings_deinit(&prep.findings);
+    text_deinit(&prep.start_script);
+    text_deinit(&prep.shadow_script);
     arena_deinit(&prep.arena);
     return ok;
 }
@@ -381,45 +454,5 @@ bool alter_store(struct run *run, struct error *error)
             return true;
     }
     session_rollback(run->session);
-    return false;
-}
-
-bool alter_in_place(struct run *run, const struct alter_options *options, struct error *error)
-{
-    struct report report;
-    struct lock_report lock;
-    TEXT_AUTO table = {0};
-    bool ok;
-
-    if (!alter_prepare(run, options, &report, error))
-        return false;
-    report_deinit(&report);
-    if (copy_of(run)->plan.rewrite_needed || options->action_count == 0) {
-        error_set(error, ERROR_REFUSED,
-                  "this needs a rewrite of the table and cannot be done in place");
-        return error_hint(error, "leave out --in-place");
-    }
-    text_appendf(&table, "ONLY %s", copy_of(run)->forward.from_qualified);
-    if (!lock_tables(run, text_string(&table), "ACCESS EXCLUSIVE", &lock, error))
-        return false;
-    /* Nobody waits longer for us than for a lock: what scans the table under it is cut off. */
-    ok = session_set(run->session, "statement_timeout", NUMBER(options->settings.lock_timeout_ms),
-                     true, error) &&
-         session_set(run->session, "search_path", copy_of(run)->plan.search_path, true, error);
-    for (int i = 0; ok && i < options->action_count; i++) {
-        TEXT_AUTO sql = {0};
-
-        text_appendf(&sql, "ALTER TABLE %s %s", copy_of(run)->forward.from_qualified,
-                     options->actions[i]);
-        ok = session_execute(run->session, text_string(&sql), NO_PARAMS, NULL, error);
-    }
-    if (ok && session_commit(run->session, error))
-        return true;
-    session_rollback(run->session);
-    if (strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0) {
-        error_set(error, ERROR_REFUSED,
-                  "this reads the whole table under its lock, for longer than lock.timeout");
-        return error_hint(error, "leave out --in-place: the copy does it without a lock");
-    }
     return false;
 }

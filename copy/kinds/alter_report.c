@@ -6,49 +6,6 @@
 
 #include "copy/kinds/alter_parts.h"
 
-void report_deinit(struct report *report)
-{
-    free(report->lines);
-    arena_deinit(&report->arena);
-    *report = (struct report){0};
-}
-
-static void PRINTF_LIKE(3, 4)
-    report_add(struct report *report, const char *label, const char *format, ...)
-{
-    char text[2048];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    report->lines =
-        memory_resize(report->lines, sizeof(*report->lines) * (size_t)(report->line_count + 1));
-    report->lines[report->line_count++] =
-        (struct report_line){arena_copy(&report->arena, label), arena_copy(&report->arena, text)};
-}
-
-/* Sizes and numbers for people: the server prints them as its own tools do. */
-static const char *pretty(struct run *run, struct arena *arena, const char *sql, int64_t number)
-{
-    ROWS_AUTO rows = {0};
-    struct error ignored = {0};
-
-    if (!session_query(run->session, &rows, sql, PARAMS(NUMBER(number)), &ignored))
-        return arena_format(arena, "%" PRId64, number);
-    return arena_copy(arena, rows_text(&rows, 0, 0));
-}
-
-static const char *pretty_size(struct run *run, struct arena *arena, int64_t bytes)
-{
-    return pretty(run, arena, "SELECT pg_size_pretty($1::bigint)", bytes);
-}
-
-static const char *pretty_count(struct run *run, struct arena *arena, int64_t count)
-{
-    return pretty(run, arena, "SELECT trim(to_char($1::bigint, 'FM999,999,999,999,999'))", count);
-}
-
 static void report_headline(struct preparation *prep, struct report *report)
 {
     const struct copy *copy = copy_of(prep->run);
@@ -59,9 +16,9 @@ static void report_headline(struct preparation *prep, struct report *report)
                      copy->plan.key[i].source_type);
     report->headline = arena_format(
         &report->arena, "%s: %s rows, %s, %d index%s, key %s", prep->options->table,
-        pretty_count(prep->run, &report->arena, copy->plan.row_estimate),
-        pretty_size(prep->run, &report->arena, copy->plan.table_bytes), prep->source->index_count,
-        prep->source->index_count == 1 ? "" : "es", text_string(&key));
+        report_count(prep->run->session, &report->arena, copy->plan.row_estimate),
+        report_size(prep->run->session, &report->arena, copy->plan.table_bytes),
+        prep->source->index_count, prep->source->index_count == 1 ? "" : "es", text_string(&key));
 }
 
 static void report_copy_needed(struct preparation *prep, struct report *report)
@@ -163,9 +120,9 @@ bool alter_report(struct preparation *prep, struct report *report, struct error 
     report->disk_bytes = prep->trial.disk_bytes;
     report->wal_bytes = prep->trial.wal_bytes;
     report_add(report, "needs", "%s of disk until finish, about %s of WAL; trial on %s rows ok",
-               pretty_size(run, &report->arena, report->disk_bytes),
-               pretty_size(run, &report->arena, report->wal_bytes),
-               pretty_count(run, &report->arena, prep->trial.rows));
+               report_size(run->session, &report->arena, report->disk_bytes),
+               report_size(run->session, &report->arena, report->wal_bytes),
+               report_count(run->session, &report->arena, prep->trial.rows));
     report_way_back(prep, report);
     for (int i = 0; i < prep->findings.count; i++)
         if (prep->findings.list[i].level != FINDING_REFUSED)

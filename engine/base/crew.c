@@ -5,17 +5,19 @@
 #include <stdatomic.h>
 #include <string.h>
 
-struct crew {
-    const struct crew_work *work;
-    atomic_bool failed;
-    pthread_mutex_t mutex; /* guards first_error */
-    struct error first_error;
-};
-
 struct member {
     struct crew *crew;
     int number;
     pthread_t thread;
+};
+
+struct crew {
+    const struct crew_work *work;
+    atomic_bool failed;
+    pthread_mutex_t mutex; /* guards what follows */
+    struct error first_error;
+    int started; /* only grows */
+    struct member members[CREW_MEMBERS_MAX];
 };
 
 static void crew_fail(struct crew *crew, const struct error *error)
@@ -42,27 +44,48 @@ static void *member_main(void *arg)
     return NULL;
 }
 
+bool crew_grow(struct crew *crew, int members, struct error *error)
+{
+    int code = 0;
+
+    assert(members <= CREW_MEMBERS_MAX);
+    pthread_mutex_lock(&crew->mutex);
+    while (code == 0 && crew->started < members) {
+        struct member *member = &crew->members[crew->started];
+
+        *member = (struct member){.crew = crew, .number = crew->started};
+        code = pthread_create(&member->thread, NULL, member_main, member);
+        if (code == 0)
+            crew->started++;
+    }
+    pthread_mutex_unlock(&crew->mutex);
+    return code == 0 ||
+           error_set(error, ERROR_SYSTEM, "could not start a thread: %s", strerror(code));
+}
+
+/* The next one to join; NULL: none. All before it have ended, and who has ended adds nobody: when
+ * the last one has been joined, the number is final. */
+static struct member *next_member(struct crew *crew, int joined)
+{
+    struct member *next;
+
+    pthread_mutex_lock(&crew->mutex);
+    next = joined < crew->started ? &crew->members[joined] : NULL;
+    pthread_mutex_unlock(&crew->mutex);
+    return next;
+}
+
 bool crew_run(int members, const struct crew_work *work, struct error *error)
 {
     struct crew crew = {.work = work};
-    struct member list[CREW_MEMBERS_MAX];
-    int started;
+    struct member *member;
 
-    assert(members >= 1 && members <= CREW_MEMBERS_MAX);
+    assert(members >= 1);
     pthread_mutex_init(&crew.mutex, NULL);
-    for (started = 0; started < members; started++) {
-        int code;
-
-        list[started] = (struct member){.crew = &crew, .number = started};
-        code = pthread_create(&list[started].thread, NULL, member_main, &list[started]);
-        if (code != 0) {
-            error_set(error, ERROR_SYSTEM, "could not start a thread: %s", strerror(code));
-            crew_fail(&crew, error);
-            break;
-        }
-    }
-    for (int i = 0; i < started; i++)
-        pthread_join(list[i].thread, NULL);
+    if (!crew_grow(&crew, members, error))
+        crew_fail(&crew, error);
+    for (int joined = 0; (member = next_member(&crew, joined)) != NULL; joined++)
+        pthread_join(member->thread, NULL);
     pthread_mutex_destroy(&crew.mutex);
     if (atomic_load(&crew.failed)) {
         *error = crew.first_error;

@@ -6,6 +6,10 @@
  * crew_run() joins all of them before it returns, whatever happened, so everything a member points
  * to may live on the caller's stack.
  *
+ * A crew can grow while it runs: members are added, never taken away (one that is not needed rests,
+ * which is the function's matter). Only a member adds members, so that none is added when all have
+ * been joined.
+ *
  * No lock is held while a member or `cancel` runs.
  */
 #ifndef PGHAUL_BASE_CREW_H
@@ -26,6 +30,12 @@ struct crew_work {
 
 /* Runs `members` (1..CREW_MEMBERS_MAX) threads and joins them. False with the first error. */
 bool crew_run(int members, const struct crew_work *work, struct error *error) MUST_CHECK;
+
+/*
+ * For members: starts as many as are missing up to `members` in all. False when a thread could not
+ * be started: the crew goes on with those it has.
+ */
+bool crew_grow(struct crew *crew, int members, struct error *error) MUST_CHECK;
 
 /* For members: has another one failed? Stop at the next safe point and return true. */
 bool crew_failed(const struct crew *crew);

@@ -46,6 +46,16 @@ bool error_hint(struct error *error, const char *format, ...)
     return false;
 }
 
+bool error_refuse(struct error *error, const char *hint)
+{
+    if (error->code != ERROR_SQL || error->retryable || strncmp(error->sqlstate, "57", 2) == 0)
+        return false;
+    error->code = ERROR_REFUSED;
+    if (hint != NULL && error->hint[0] == '\0')
+        error_hint(error, "%s", hint);
+    return false;
+}
+
 bool error_context(struct error *error, const char *format, ...)
 {
     char before[sizeof(error->message)];

@@ -57,6 +57,13 @@ bool error_set(struct error *error, enum error_code code, const char *format, ..
 bool error_detail(struct error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 bool error_hint(struct error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/*
+ * What the server said about the user's SQL or data: ERROR_SQL becomes ERROR_REFUSED, and gets
+ * `hint` (may be NULL) where the server gave none. Any other error passes unchanged: a session that
+ * was lost, or a statement that was cancelled, says nothing about what was asked. Returns false.
+ */
+bool error_refuse(struct error *error, const char *hint);
+
 /* Puts "<context>: " before the primary message. Returns false. */
 bool error_context(struct error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 

@@ -49,20 +49,27 @@ void text_append(struct text *text, const char *string)
     text_append_bytes(text, string, strlen(string));
 }
 
+void text_appendv(struct text *text, const char *format, va_list args)
+{
+    va_list again;
+    int length;
+
+    va_copy(again, args);
+    length = vsnprintf(NULL, 0, format, args);
+    if (length >= 0 && text_grow(text, (size_t)length)) {
+        vsnprintf(text->bytes + text->used, (size_t)length + 1, format, again);
+        text->used += (size_t)length;
+    }
+    va_end(again);
+}
+
 void text_appendf(struct text *text, const char *format, ...)
 {
     va_list args;
-    int length;
 
     va_start(args, format);
-    length = vsnprintf(NULL, 0, format, args);
+    text_appendv(text, format, args);
     va_end(args);
-    if (length < 0 || !text_grow(text, (size_t)length))
-        return;
-    va_start(args, format);
-    vsnprintf(text->bytes + text->used, (size_t)length + 1, format, args);
-    va_end(args);
-    text->used += (size_t)length;
 }
 
 void text_separate(struct text *text, const char *separator)
@@ -88,4 +95,28 @@ void text_deinit(struct text *text)
 {
     free(text->bytes);
     *text = (struct text){0};
+}
+
+const char *shell_word(char buffer[SHELL_WORD_BYTES], const char *word)
+{
+    static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    static const char QUOTE[] = "'\\''"; /* ends the quotes, a quote, begins them again */
+    size_t used = 0;
+
+    if (word[0] != '\0' && strspn(word, PLAIN) == strlen(word) && strlen(word) < SHELL_WORD_BYTES) {
+        strcpy(buffer, word);
+        return buffer;
+    }
+    buffer[used++] = '\'';
+    for (; *word != '\0' && used + strlen(QUOTE) + 2 <= SHELL_WORD_BYTES; word++) {
+        if (*word == '\'') {
+            memcpy(buffer + used, QUOTE, strlen(QUOTE));
+            used += strlen(QUOTE);
+        } else {
+            buffer[used++] = *word;
+        }
+    }
+    buffer[used++] = '\'';
+    buffer[used] = '\0';
+    return buffer;
 }

@@ -94,7 +94,24 @@ static bool refuse_second_job(struct session *session, const struct job *job, st
     error_set(error, ERROR_REFUSED, "job %s works on %s.%s", rows_text(&rows, 0, 0),
               job->table_schema, job->table_name);
     error_detail(error, "it is %s", rows_text(&rows, 0, 1));
-    return error_hint(error, "pghaul status %s shows it", rows_text(&rows, 0, 0));
+    return error_hint(error, "pghaul status %s shows it", SHELL_WORD(rows_text(&rows, 0, 0)));
+}
+
+/* Of the sequence, where this role may look at it: a job that was not stored took its number. */
+static const char NEXT_ID[] =
+    "SELECT coalesce(greatest(max(j.id), CASE WHEN has_sequence_privilege(s.id, 'SELECT')\n"
+    "                                         THEN pg_sequence_last_value(s.id) END), 0) + 1\n"
+    "  FROM (SELECT pg_get_serial_sequence('pghaul.job', 'id')::regclass AS id) AS s\n"
+    "  LEFT JOIN pghaul.job AS j ON true GROUP BY s.id";
+
+bool job_next_id(struct session *session, int64_t *id, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(session, &rows, NEXT_ID, NO_PARAMS, error))
+        return false;
+    *id = rows_int64(&rows, 0, 0);
+    return true;
 }
 
 bool job_insert(struct session *session, struct job *job, const char *const *phases,
@@ -123,7 +140,7 @@ bool job_insert(struct session *session, struct job *job, const char *const *pha
         if (strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0) {
             error_set(error, ERROR_REFUSED, "there is a job named \"%s\" already", job->name);
             return error_hint(error, "choose another with --job, or see pghaul status %s",
-                              job->name);
+                              SHELL_WORD(job->name));
         }
         return false;
     }
@@ -303,14 +320,14 @@ bool job_event(struct session *session, int64_t job, const char *kind, struct er
                const char *format, ...)
 {
     va_list args;
-    char detail[4096];
+    TEXT_AUTO detail = {0};
 
     va_start(args, format);
-    vsnprintf(detail, sizeof(detail), format, args);
+    text_appendv(&detail, format, args);
     va_end(args);
     return session_execute(
         session, "INSERT INTO pghaul.event (job, kind, detail) VALUES ($1::bigint, $2, $3)",
-        PARAMS(NUMBER(job), kind, detail), NULL, error);
+        PARAMS(NUMBER(job), kind, text_string(&detail)), NULL, error);
 }
 
 bool job_lead(struct session *session, const struct job *job, bool *leading, struct error *error)

@@ -44,6 +44,9 @@ void job_deinit(struct job *job);
 bool job_insert(struct session *session, struct job *job, const char *const *phases,
                 struct error *error) MUST_CHECK;
 
+/* The number that the next job will get, unless another one is stored before it. */
+bool job_next_id(struct session *session, int64_t *id, struct error *error) MUST_CHECK;
+
 /* Loads by name. ERROR_USAGE when there is no such job, or no schema pghaul at all. */
 bool job_load(struct session *session, const char *name, struct job *job,
               struct error *error) MUST_CHECK;

@@ -28,6 +28,34 @@ static const struct phase *find_phase(const struct kind *kind, const char *name)
     return NULL;
 }
 
+const char *kind_rest(const struct kind *kind)
+{
+    return kind->ready != NULL ? kind->ready : kind->end;
+}
+
+/* What a job's state becomes when it comes to the phase; NULL: nothing. */
+static const char *state_at(const struct kind *kind, const char *phase)
+{
+    if (phase == NULL)
+        return NULL;
+    if (kind_is_ready(kind, phase))
+        return "ready";
+    return kind->end != NULL && strcmp(kind->end, phase) == 0 ? "done" : NULL;
+}
+
+bool kind_is_ready(const struct kind *kind, const char *phase)
+{
+    return kind->ready != NULL && phase != NULL && strcmp(kind->ready, phase) == 0;
+}
+
+bool kind_is_past_ready(const struct kind *kind, const char *phase)
+{
+    const struct phase *ready = kind->ready == NULL ? NULL : find_phase(kind, kind->ready);
+    const struct phase *at = phase == NULL ? NULL : find_phase(kind, phase);
+
+    return ready != NULL && at != NULL && at > ready;
+}
+
 /* Records that the phase runs, with whatever its plan writes, in one transaction. A phase that runs
  * already is left. */
 static bool start_phase(struct run *run, const struct phase *phase, struct error *error)
@@ -55,18 +83,13 @@ static bool start_phase(struct run *run, const struct phase *phase, struct error
     return false;
 }
 
-/* Does the job wait for `cutover` at this phase? */
-static bool is_ready(const struct kind *kind, const char *name)
-{
-    return kind->ready != NULL && name != NULL && strcmp(kind->ready, name) == 0;
-}
-
 /* The phase is done, the next one is current, and perhaps the job ready: one synchronous
  * transaction. */
 static bool finish_phase(struct run *run, const struct kind *kind, const struct phase *phase,
                          struct error *error)
 {
     const struct phase *next = phase + 1;
+    const char *state = state_at(kind, next->name);
 
     if (session_begin(run->session, error) &&
         session_execute(
@@ -79,8 +102,7 @@ static bool finish_phase(struct run *run, const struct kind *kind, const struct 
             run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint AND phase = $3",
             PARAMS(NUMBER(run->job.id), next->name != NULL ? next->name : phase->name, phase->name),
             NULL, error) &&
-        (!is_ready(kind, next->name) ||
-         job_set_state(run->session, &run->job, "ready", NULL, error)) &&
+        (state == NULL || job_set_state(run->session, &run->job, state, NULL, error)) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
@@ -181,6 +203,10 @@ static bool take_turn(struct run *run, const struct kind *kind, const char *unti
     if (!job_refresh(run->session, &run->job, error))
         return false;
     run->connect.meaning = &run->job.meaning;
+    if (strcmp(run->job.state, "done") == 0) {
+        place->over = true;
+        return run_unlead(run, error);
+    }
     if (!job_open(&run->job) || strcmp(run->job.wanted, "abort") == 0)
         return error_set(error, ERROR_INTERRUPTED, "job %s is being aborted by another session",
                          run->job.name);
@@ -190,7 +216,8 @@ static bool take_turn(struct run *run, const struct kind *kind, const char *unti
                          run->job.name, run->job.phase, kind->name);
     if (strcmp(phase->name, until) == 0) {
         place->over = true;
-        return (!is_ready(kind, until) || set_state(run, "ready", error)) && run_unlead(run, error);
+        return (!kind_is_ready(kind, until) || set_state(run, "ready", error)) &&
+               run_unlead(run, error);
     }
     if (strcmp(run->job.wanted, "pause") == 0) {
         progress_reason(run->progress, "paused");
@@ -209,7 +236,7 @@ static bool recover(struct run *run, const struct kind *kind, struct place *plac
                     struct error *error)
 {
     const struct phase *phase = find_phase(kind, place->phase);
-    bool ours = error->code == ERROR_LOCK && phase != NULL && strcmp(phase->lock, "none") == 0;
+    bool ours = error->code == ERROR_LOCK && phase != NULL && phase->outwaits_locks;
     int64_t wait_ms;
 
     if (clock_ms() - place->turn_ms > GOT_ON_MS)
@@ -254,6 +281,7 @@ static void record_failure(struct run *run, const struct error *why)
 
     if (!session_alive(run->session))
         return;
+    session_shield(run->session);
     session_rollback(run->session);
     if (!run->leading && !job_lead(run->session, &run->job, &run->leading, &ignored))
         return;

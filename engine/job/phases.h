@@ -28,6 +28,18 @@ struct phase {
     bool (*plan)(struct run *run, struct error *error);
     /* The work; NULL: nothing but the plan. */
     bool (*forward)(struct run *run, struct error *error);
+    /*
+     * For --dry-run: appends the statements that plan and forward send, by the same builders, in
+     * order, with the names of run->job; what is sent many times once, values that are known only
+     * then as parameters; without questions to the catalogue and the rows of the job itself. Called
+     * in a trial's transaction (run->trial), in which the tables of the phases before it exist, and
+     * which is rolled back: what touches nothing of the user's may really be done there, and be
+     * transcribed (session_transcribe). NULL: it sends nothing.
+     */
+    bool (*print)(struct run *run, struct text *script, struct error *error);
+    /* A lock that it cannot have does not end the run, within retry.limit: what it locks is ours,
+     * and sessions of a process that was killed may still be at work there. */
+    bool outwaits_locks;
 };
 
 /* What a job of this kind shows beside its row, now. -1: does not apply. */
@@ -38,10 +50,27 @@ struct kind_numbers {
     int64_t freed_bytes; /* what finish, or abort, gives back */
 };
 
+/* How people are told about a kind's verbs: "rollback JOB puts the old table of S.T back". */
+struct kind_words {
+    const char *rollback;
+    const char *rollback_end;
+    const char *finish;   /* "finish JOB drops the old table of S.T" */
+    const char *finished; /* "finished: the old table of S.T is dropped" */
+    const char *aborted;  /* "aborted: S.T is as it was" */
+    const char *done;     /* "copied 5 of about 10 rows" */
+    /* What the verbs do, as next steps. */
+    const char *next_rollback;
+    const char *next_finish;
+    const char *next_abort;
+};
+
 struct kind {
     const char *name;
+    struct kind_words words;
     const struct phase *phases; /* ends with a NULL name */
-    const char *ready; /* the phase at which a job waits for `cutover`; NULL: runs to its end */
+    const char *ready; /* the phase at which a job waits for `cutover`; NULL: there is no cutover */
+    const char *end;   /* without a ready phase: the one at which the job is done */
+    const char *walk;  /* the phase that goes over the table's rows */
     const char *again; /* the phase that ERROR_AGAIN goes back to; NULL: it is a failure */
     /* Brings the kind's own state (run->kind_state) from the job's row into memory, and gives it
      * back. */
@@ -60,8 +89,18 @@ struct kind {
     bool (*abort)(struct run *run, struct error *error);
     /* For a job that is ready or cut over: takes over what changed since. NULL: nothing to do. */
     bool (*keep_up)(struct run *run, struct error *error);
+    /* What the job did so far, as a line for people; NULL: its phases say it. */
+    bool (*summary)(struct run *run, struct text *out, struct error *error);
     bool (*numbers)(struct run *run, struct kind_numbers *numbers, struct error *error);
 };
+
+/* The phase at which the program has done its part: ready, or the end. */
+const char *kind_rest(const struct kind *kind);
+
+/* Has the kind's `ready` phase been reached by `phase`? False for a kind without one. */
+bool kind_is_ready(const struct kind *kind, const char *phase);
+/* Is `phase` behind the kind's `ready` phase: has cutover begun? */
+bool kind_is_past_ready(const struct kind *kind, const char *phase);
 
 /* Names of a kind's phases, NULL-terminated, for job_insert(). The array is the caller's: at least
  * PHASES_MAX + 1. */

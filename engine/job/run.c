@@ -28,7 +28,7 @@ static bool refuse_second_leader(struct run *run, struct error *error)
         return false;
     error_set(error, ERROR_REFUSED, "another process works on job %s", run->job.name);
     error_detail(error, "its control session is server process %d", pid);
-    return error_hint(error, "wait for it, or pghaul pause %s", run->job.name);
+    return error_hint(error, "wait for it, or pghaul pause %s", SHELL_WORD(run->job.name));
 }
 
 bool run_lead(struct run *run, struct error *error)

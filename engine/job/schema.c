@@ -14,7 +14,6 @@
  * made, its indexes are in this schema under their final names, and event_pkey is likely one.
  */
 static const char VERSION_1[] =
-    "CREATE SCHEMA IF NOT EXISTS pghaul;\n"
     "CREATE TABLE pghaul.version (version int NOT NULL, since timestamptz NOT NULL DEFAULT "
     "now());\n"
     "CREATE TABLE pghaul.job (\n"
@@ -84,7 +83,15 @@ static const char VERSION_1[] =
     "    decision text);\n"
     "CREATE INDEX pghaul_sample_job ON pghaul.sample (job, at);\n";
 
-static const char *const UPGRADES[SCHEMA_VERSION] = {VERSION_1};
+/* What became of rows that are changed in place (struct walk_counts). */
+static const char VERSION_2[] =
+    "ALTER TABLE pghaul.span\n"
+    "    ADD COLUMN written bigint NOT NULL DEFAULT 0, ADD COLUMN later bigint NOT NULL DEFAULT "
+    "0,\n"
+    "    ADD COLUMN refused bigint NOT NULL DEFAULT 0, ADD COLUMN skipped bigint NOT NULL DEFAULT "
+    "0;\n";
+
+static const char *const UPGRADES[SCHEMA_VERSION] = {VERSION_1, VERSION_2};
 
 /* Two processes that start at once must not create twice. The number is arbitrary and ours:
  * 'pghaul' in ASCII. */
@@ -92,31 +99,137 @@ static const char LOCK_SCHEMA[] = "SELECT set_config('lock_timeout', '20s', true
                                   "SELECT pg_advisory_xact_lock(123511210833261);\n"
                                   "SELECT set_config('lock_timeout', '100ms', true)";
 
+/* ----------------------------------------------------------------------------------------- trust
+ */
+
 /*
+ * Trusted are the current role, the roles that it is a member of, superusers and the database's
+ * owner: nobody else could have made them so. (Membership is read from its catalogue:
+ * pg_has_role() calls a superuser a member of every role.) Then, in this order:
+ *
+ *     1  the schema's owner is trusted; he can drop all that is in it
+ *     2  PUBLIC may not create in it. Roles that may were let in by its owner, by name or as
+ * members of one that may: they are trusted with their own jobs' tables and functions, and with
+ *        nothing that everybody reads
+ *     3  what is in it is of a kind that we make: no view, no foreign table
+ *     4  the tables that everybody reads belong to somebody trusted; so do their indexes, triggers,
+ *        policies and sequences, which only the owner can make
+ *     5  functions belong to somebody trusted, or let in
+ *
+ * Tables of a job may have another owner: that of the user's table, which the job was told to
+ * handle.
+ *
  * Reads the catalogue's tables: to_regclass() would answer from a cache, and one that waited for
- * the lock above in the middle of a transaction has not heard yet what the other created.
+ * the lock below in the middle of a transaction has not heard yet what the other created. One
+ * statement, so one snapshot, says what there is and whose it is. None of this can change from
+ * trusted to not by what somebody who is not trusted does.
  */
 static const char LOOK[] =
-    "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace\n"
-    "                WHERE n.nspname = 'pghaul' AND c.relname = 'version')";
+    "WITH RECURSIVE member(role) AS (\n"
+    "    SELECT oid FROM pg_roles WHERE rolname = current_user\n"
+    "    UNION SELECT m.roleid FROM pg_auth_members AS m JOIN member ON m.member = member.role),\n"
+    "trusted(role) AS (\n"
+    "    SELECT role FROM member\n"
+    "    UNION SELECT oid FROM pg_roles WHERE rolsuper OR rolname = 'pg_database_owner'\n"
+    "    UNION SELECT datdba FROM pg_database WHERE datname = current_database()),\n"
+    "ours AS (SELECT oid, nspowner, coalesce(nspacl, acldefault('n', nspowner)) AS acl\n"
+    "           FROM pg_namespace WHERE nspname = 'pghaul'),\n"
+    "let_in(role) AS (\n"
+    "    SELECT a.grantee FROM ours, aclexplode(ours.acl) AS a WHERE a.privilege_type = 'CREATE'\n"
+    "    UNION SELECT m.member FROM pg_auth_members AS m JOIN let_in ON m.roleid = let_in.role),\n"
+    "relation AS (SELECT c.oid, c.relname, c.relkind, c.relowner FROM pg_class AS c, ours\n"
+    "              WHERE c.relnamespace = ours.oid),\n"
+    "against(number, what, role, todo) AS (\n"
+    "    SELECT 1, 'schema pghaul belongs to ' || quote_ident(pg_get_userbyid(nspowner)),\n"
+    "           nspowner, NULL FROM ours WHERE nspowner NOT IN (SELECT role FROM trusted)\n"
+    "    UNION ALL\n"
+    "    SELECT 2, 'everybody may create objects in schema pghaul', nspowner,\n"
+    "           'REVOKE CREATE ON SCHEMA pghaul FROM PUBLIC, and see what is in it'\n"
+    "      FROM ours WHERE 0 IN (SELECT role FROM let_in)\n"
+    "    UNION ALL\n"
+    "    SELECT 3, format('pghaul.%I is nothing that pghaul makes, and belongs to %I', relname,\n"
+    "                     pg_get_userbyid(relowner)), relowner, 'see what it is, and drop it'\n"
+    "      FROM relation WHERE relkind NOT IN ('r', 'p', 'i', 'I', 'S', 't')\n"
+    "    UNION ALL\n"
+    "    SELECT 4, format('pghaul.%I belongs to %I', relname, pg_get_userbyid(relowner)),\n"
+    "           relowner, NULL\n"
+    "      FROM relation\n"
+    "     WHERE relname IN ('version', 'job', 'phase', 'span', 'event', 'sample')\n"
+    "       AND (relowner NOT IN (SELECT role FROM trusted) OR relkind <> 'r')\n"
+    "    UNION ALL\n"
+    "    SELECT 5, format('function %s belongs to %I', p.oid::regprocedure,\n"
+    "                     pg_get_userbyid(p.proowner)), p.proowner, NULL\n"
+    "      FROM pg_proc AS p, ours WHERE p.pronamespace = ours.oid\n"
+    "       AND p.proowner NOT IN (SELECT role FROM trusted UNION SELECT role FROM let_in))\n"
+    "SELECT EXISTS (SELECT FROM ours),\n"
+    "       EXISTS (SELECT FROM relation WHERE relname = 'version'),\n"
+    "       against.what,\n"
+    "       coalesce(against.todo, format('if you trust it: --role %1$s, or GRANT %1$s TO %2$s; '\n"
+    "           'if not: drop what it made there', quote_ident(pg_get_userbyid(against.role)),\n"
+    "           quote_ident(current_user))),\n"
+    "       coalesce((SELECT has_schema_privilege(ours.oid, 'USAGE')\n"
+    "                        AND has_table_privilege(relation.oid, 'SELECT')\n"
+    "                   FROM ours, relation WHERE relation.relname = 'job'), false)\n"
+    "  FROM (SELECT 1) AS one LEFT JOIN against ON true ORDER BY number LIMIT 1";
 
-static bool read_version(struct session *session, int64_t *version, struct error *error)
+const char schema_distrust_why[] =
+    "its owner is neither this role, nor a role that it is a member of, nor a superuser, nor the "
+    "database's owner: what is read there could run code of its owner's, or be dropped by him";
+
+bool schema_distrust(struct session *session, struct arena *arena, struct distrust *distrust,
+                     bool *readable, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    *version = 0;
     if (!session_query(session, &rows, LOOK, NO_PARAMS, error))
         return false;
-    if (!rows_bool(&rows, 0, 0))
+    *distrust = (struct distrust){0};
+    *readable = false;
+    if (rows_text(&rows, 0, 2) == NULL)
+        *readable = rows_bool(&rows, 0, 4);
+    else
+        *distrust = (struct distrust){
+            .what = arena_copy(arena, rows_text(&rows, 0, 2)),
+            .todo = arena_copy(arena, rows_text(&rows, 0, 3)),
+        };
+    return true;
+}
+
+/* What there is; ERROR_REFUSED when it is not to be trusted. */
+static bool look(struct session *session, bool *schema, bool *tables, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(session, &rows, LOOK, NO_PARAMS, error))
+        return false;
+    *schema = rows_bool(&rows, 0, 0);
+    *tables = rows_bool(&rows, 0, 1);
+    if (rows_text(&rows, 0, 2) == NULL)
         return true;
-    rows_deinit(&rows);
+    error_set(error, ERROR_REFUSED, "%s", rows_text(&rows, 0, 2));
+    error_detail(error, "%s", schema_distrust_why);
+    return error_hint(error, "%s", rows_text(&rows, 0, 3));
+}
+
+static bool read_version(struct session *session, bool *schema, int64_t *version,
+                         struct error *error)
+{
+    ROWS_AUTO rows = {0};
+    bool tables;
+
+    *version = 0;
+    if (!look(session, schema, &tables, error))
+        return false;
+    if (!tables)
+        return true;
     if (!session_query(session, &rows, "SELECT max(version) FROM pghaul.version", NO_PARAMS,
                        error)) {
         error_context(error, "could not read schema pghaul");
+        error_refuse(error, NULL);
         return error_hint(
             error,
             "run as the role that owns schema pghaul, or GRANT USAGE, CREATE ON SCHEMA pghaul "
-            "and ALL ON ALL TABLES IN SCHEMA pghaul to this one");
+            "and SELECT, INSERT, UPDATE, DELETE ON its tables to this one: pghaul doctor says how");
     }
     *version = rows_int64(&rows, 0, 0);
     if (*version > SCHEMA_VERSION) {
@@ -143,8 +256,9 @@ bool schema_lock_names(struct session *session, struct error *error)
 bool schema_exists(struct session *session, bool *exists, struct error *error)
 {
     int64_t version;
+    bool schema;
 
-    if (!read_version(session, &version, error))
+    if (!read_version(session, &schema, &version, error))
         return false;
     *exists = version > 0;
     return true;
@@ -153,9 +267,14 @@ bool schema_exists(struct session *session, bool *exists, struct error *error)
 static bool upgrade(struct session *session, struct error *error)
 {
     int64_t version;
+    bool schema;
 
-    if (!session_run(session, LOCK_SCHEMA, error) || !read_version(session, &version, error))
+    if (!session_run(session, LOCK_SCHEMA, error) ||
+        !read_version(session, &schema, &version, error))
         return false;
+    /* One that has come since then is not ours: an error. */
+    if (!schema && !session_run(session, "CREATE SCHEMA pghaul", error))
+        return error_context(error, "could not create schema pghaul");
     for (int64_t next = version; next < SCHEMA_VERSION; next++) {
         ROWS_AUTO tables = {0};
 
@@ -179,9 +298,10 @@ static bool upgrade(struct session *session, struct error *error)
 bool schema_ensure(struct session *session, struct error *error)
 {
     int64_t version;
+    bool schema;
     bool own = !session_in_transaction(session);
 
-    if (!read_version(session, &version, error))
+    if (!read_version(session, &schema, &version, error))
         return false;
     if (version == SCHEMA_VERSION)
         return true;

@@ -1,13 +1,32 @@
 /*
  * Schema pghaul in the user's database: created on first use, upgraded in place, never dropped with
  * data in it. A schema of a newer version is refused.
+ *
+ * Whoever may create schemas can be there first: with a view pghaul.job that runs a function of his
+ * as whoever looks at the jobs, or as the owner of a schema that he may drop with everybody's
+ * tables in it. So nothing in it is read before schema_distrust() found nothing, which every
+ * function here asks first. Whom we trust, and why that is enough, is said in schema.c and
+ * docs/privileges.md.
  */
 #ifndef PGHAUL_JOB_SCHEMA_H
 #define PGHAUL_JOB_SCHEMA_H
 
 #include "engine/pg/session.h"
 
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 2 };
+
+/* Why schema pghaul must not be touched; `what` NULL: nothing is known against it. */
+struct distrust {
+    const char *what;
+    const char *todo;
+};
+
+/* For error messages. */
+extern const char schema_distrust_why[];
+
+/* *readable: there are jobs, and this role may read them; false when they are not to be trusted. */
+bool schema_distrust(struct session *session, struct arena *arena, struct distrust *distrust,
+                     bool *readable, struct error *error) MUST_CHECK;
 
 /* Is there a schema pghaul with our tables? For commands that only look. */
 bool schema_exists(struct session *session, bool *exists, struct error *error) MUST_CHECK;

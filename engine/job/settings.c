@@ -44,10 +44,11 @@ const struct setting setting_table[] = {
      AT(cutover_hold_ms)},
     {"snapshot.wait", SETTING_TIME, "10min", 0, 30 * DAY, NULL,
      "how long the cut-over waits for snapshots older than the copy", AT(snapshot_wait_ms)},
-    {"log.budget", SETTING_SIZE, "0", 0, 1024 * TB, NULL,
+    {"log.budget", SETTING_SIZE, "0", 64 * KB, 1024 * TB, NULL,
      "size of the change log at which the job begins anew; 0: 10GB or 10 % of the table, the "
      "larger; a change counts from the next log on",
-     AT(log_budget_bytes)},
+     AT(log_budget_bytes),
+     "less than that is used up by a few statements, and the copy would begin anew for ever"},
     {"verify.age", SETTING_TIME, "1h", 0, 365 * DAY, NULL,
      "a verification older than this is repeated by cutover", AT(verify_age_ms)},
     {"index.memory", SETTING_SIZE, "1GB", MB, TB, NULL, "memory of all index builds together",
@@ -60,6 +61,15 @@ const struct setting setting_table[] = {
      "what the triggers write while a job is ready: keys, or the shadow itself", AT(ready)},
     {"settle", SETTING_CHOICE, "on", 0, 0, "off|on",
      "vacuum and freeze the new table before the swap", AT(settle)},
+    {"key", SETTING_NAMES, "", 0, 0, NULL,
+     "backfill: walk by the unique index on these columns, a list with commas", AT(key)},
+    {"triggers", SETTING_CHOICE, "fire", 0, 0, "fire|skip",
+     "backfill: whether the table's triggers fire; skip needs the right to set "
+     "session_replication_role",
+     AT(triggers)},
+    {"errors", SETTING_CHOICE, "stop", 0, 0, "stop|skip",
+     "backfill: a row that fails stops the job, or is recorded in pghaul.skipped_N and left",
+     AT(errors)},
     {"policy", SETTING_POLICY, "off", 0, 0, NULL,
      "how fast workers may go: off, or fixed=DELAY between chunks", AT(policy)},
     {0},
@@ -167,12 +177,23 @@ static bool out_of_range(const struct setting *setting, const char *value, struc
         text_append(&range, " to ");
         append_with_unit(&range, setting->max, units);
     }
+    if (strcmp(setting->default_value, "0") == 0)
+        text_append(&range, ", or 0");
     error_set(error, ERROR_USAGE, "setting %s cannot be \"%s\"", setting->name, value);
+    if (setting->why_min != NULL)
+        error_detail(error, "%s", setting->why_min);
     return error_hint(error, "it takes %s from %s",
                       setting->type == SETTING_SIZE   ? "a size (64MB)"
                       : setting->type == SETTING_TIME ? "a time (250ms)"
                                                       : "a number",
                       text_string(&range));
+}
+
+/* A default of 0 stands for what the server or the table says. */
+static bool in_range(const struct setting *setting, int64_t number)
+{
+    return (number >= setting->min && number <= setting->max) ||
+           (number == 0 && strcmp(setting->default_value, "0") == 0);
 }
 
 static bool set_value(struct settings *settings, const struct setting *setting, const char *value,
@@ -195,6 +216,11 @@ static bool set_value(struct settings *settings, const struct setting *setting, 
         }
         strcpy(settings->policy, value);
         return true;
+    case SETTING_NAMES:
+        if (strlen(value) >= sizeof(settings->key))
+            return error_set(error, ERROR_USAGE, "setting %s is too long", setting->name);
+        strcpy(settings->key, value);
+        return true;
     case SETTING_COUNT: {
         char *end;
 
@@ -211,7 +237,7 @@ static bool set_value(struct settings *settings, const struct setting *setting, 
             return out_of_range(setting, value, error);
         break;
     }
-    if (setting->type != SETTING_CHOICE && (number < setting->min || number > setting->max))
+    if (setting->type != SETTING_CHOICE && !in_range(setting, number))
         return out_of_range(setting, value, error);
     *number_at(settings, setting) = number;
     return true;
@@ -248,8 +274,9 @@ bool settings_set(struct settings *settings, const char *assignment, struct erro
 void settings_value(const struct settings *settings, const struct setting *setting,
                     struct text *out)
 {
-    int64_t number =
-        setting->type == SETTING_POLICY ? 0 : *number_at((struct settings *)settings, setting);
+    int64_t number = setting->type == SETTING_POLICY || setting->type == SETTING_NAMES
+                         ? 0
+                         : *number_at((struct settings *)settings, setting);
     const char *choice = setting->choices;
 
     switch (setting->type) {
@@ -260,6 +287,9 @@ void settings_value(const struct settings *settings, const struct setting *setti
         break;
     case SETTING_POLICY:
         text_append(out, settings->policy);
+        break;
+    case SETTING_NAMES:
+        text_append(out, settings->key);
         break;
     case SETTING_COUNT:
         text_appendf(out, "%" PRId64, number);

@@ -16,6 +16,8 @@ enum setting_order { ORDER_AUTO, ORDER_HEAP, ORDER_KEY };
 enum setting_capture { CAPTURE_STATEMENT, CAPTURE_ROW };
 enum setting_ready { READY_LOG, READY_DUAL_WRITE };
 enum setting_switch { SWITCH_OFF, SWITCH_ON };
+enum setting_triggers { TRIGGERS_FIRE, TRIGGERS_SKIP };
+enum setting_errors { ERRORS_STOP, ERRORS_SKIP };
 
 struct settings {
     int64_t order; /* enum setting_order */
@@ -35,20 +37,31 @@ struct settings {
     int64_t capture;            /* enum setting_capture */
     int64_t ready;              /* enum setting_ready */
     int64_t settle;             /* enum setting_switch */
+    int64_t triggers;           /* enum setting_triggers */
+    int64_t errors;             /* enum setting_errors */
+    char key[512];              /* columns of a unique index, to walk by; "": the key */
     char policy[64];            /* off, fixed=DELAY */
 };
 
-enum setting_type { SETTING_COUNT, SETTING_TIME, SETTING_SIZE, SETTING_CHOICE, SETTING_POLICY };
+enum setting_type {
+    SETTING_COUNT,
+    SETTING_TIME,
+    SETTING_SIZE,
+    SETTING_CHOICE,
+    SETTING_POLICY,
+    SETTING_NAMES
+};
 
 struct setting {
     const char *name;
     enum setting_type type;
     const char *default_value;
-    int64_t min; /* in milliseconds, bytes or units */
+    int64_t min; /* in milliseconds, bytes or units; a default of 0 may be less */
     int64_t max;
     const char *choices; /* "auto|heap|key": the order of the enum; SETTING_CHOICE only */
     const char *help;
-    size_t offset; /* in struct settings */
+    size_t offset;       /* in struct settings */
+    const char *why_min; /* why no less, where that is not plain; may be NULL */
 };
 
 /* All settings, in the order of the help; ends with a NULL name. */

@@ -1,5 +1,6 @@
 #include "engine/job/walk.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,16 +13,24 @@
 
 enum { IDLE_WAIT_MS = 20, PAUSE_WAIT_MS = 200, REST_LOOK_MS = 500, SAMPLE_MS = 5000 };
 
+/*
+ * How many work is a setting and may change while they do: the first worker, which always works,
+ * says it here, and adds threads that are missing. A worker that is one too many has no session and
+ * sleeps, until it is wanted again or the walk is over.
+ */
 struct walk_shared {
     struct run *run;
     const struct walk *walk;
+    atomic_int workers; /* that are wanted */
+    atomic_bool over;   /* somebody has seen that no span is open */
 };
 
 /* One worker: a session, its own copy of the settings, and what it learned about sizes. */
 struct worker {
     struct run *run;
     const struct walk *walk;
-    const struct crew *crew;
+    struct walk_shared *shared;
+    struct crew *crew;
     int number;
     struct session *session;
     struct settings settings;
@@ -40,22 +49,28 @@ enum turn {
     TURN_END,    /* no span is open */
 };
 
+static const char FORGET_SPANS[] = "DELETE FROM pghaul.span WHERE job = $1::bigint AND phase = $2";
+
+static void insert_spans_sql(int64_t job, const char *phase, const char *sql, struct text *insert)
+{
+    sql_expand(insert,
+               "INSERT INTO pghaul.span (job, phase, number, lo, hi, cursor)\n"
+               "SELECT {job}, {phase}, row_number() OVER (), lo, hi, lo FROM ({spans}) AS planned "
+               "(lo, hi)",
+               SQL_NAMES({"job", sql_fragment(NUMBER(job))}, {"phase", sql_literal(phase)},
+                         {"spans", sql_fragment(sql)}));
+}
+
 bool walk_plan(struct session *session, int64_t job, const char *phase, const char *sql,
                struct params params, struct error *error)
 {
     TEXT_AUTO insert = {0};
     const char *values[16];
 
-    sql_expand(&insert,
-               "INSERT INTO pghaul.span (job, phase, number, lo, hi, cursor)\n"
-               "SELECT {job}, {phase}, row_number() OVER (), lo, hi, lo FROM ({spans}) AS planned "
-               "(lo, hi)",
-               SQL_NAMES({"job", sql_fragment(NUMBER(job))}, {"phase", sql_literal(phase)},
-                         {"spans", sql_fragment(sql)}));
+    insert_spans_sql(job, phase, sql, &insert);
     for (int i = 0; i < params.count; i++)
         values[i] = params.values[i];
-    return session_execute(session, "DELETE FROM pghaul.span WHERE job = $1::bigint AND phase = $2",
-                           PARAMS(NUMBER(job), phase), NULL, error) &&
+    return session_execute(session, FORGET_SPANS, PARAMS(NUMBER(job), phase), NULL, error) &&
            session_execute(session, text_string(&insert), (struct params){values, params.count},
                            NULL, error);
 }
@@ -67,12 +82,19 @@ bool walk_totals(struct session *session, int64_t job, const char *phase,
 
     if (!session_query(
             session, &rows,
-            "SELECT coalesce(sum(rows), 0), coalesce(sum(chunks), 0), coalesce(sum(retries), 0)\n"
+            "SELECT coalesce(sum(rows), 0), coalesce(sum(chunks), 0), coalesce(sum(retries), 0),\n"
+            "       coalesce(sum(written), 0), coalesce(sum(later), 0),\n"
+            "       coalesce(sum(refused), 0), coalesce(sum(skipped), 0)\n"
             "  FROM pghaul.span WHERE job = $1::bigint AND phase = $2",
             PARAMS(NUMBER(job), phase), error))
         return false;
-    *totals = (struct walk_totals){rows_int64(&rows, 0, 0), rows_int64(&rows, 0, 1),
-                                   rows_int64(&rows, 0, 2)};
+    *totals = (struct walk_totals){
+        .rows = rows_int64(&rows, 0, 0),
+        .chunks = rows_int64(&rows, 0, 1),
+        .retries = rows_int64(&rows, 0, 2),
+        .counts = {rows_int64(&rows, 0, 3), rows_int64(&rows, 0, 4), rows_int64(&rows, 0, 5),
+                   rows_int64(&rows, 0, 6)},
+    };
     return true;
 }
 
@@ -91,11 +113,13 @@ static const char TAKE_SPAN[] =
     "                      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED) AS s ON true\n"
     " WHERE j.id = $1::bigint";
 
-/* $1 = job, $2 = phase, $3 = number, $4 = cursor, $5 = last, $6 = rows, $7 = bytes. */
+/* $1 = job, $2 = phase, $3 = number, $4 = cursor, $5 = last, $6 = rows, $7 = bytes, then counts. */
 static const char MOVE_CURSOR[] =
     "UPDATE pghaul.span\n"
     "   SET cursor = $4::text[], state = CASE WHEN $5::boolean THEN 'done' ELSE 'open' END,\n"
-    "       rows = rows + $6::bigint, bytes = bytes + $7::bigint, chunks = chunks + 1\n"
+    "       rows = rows + $6::bigint, bytes = bytes + $7::bigint, chunks = chunks + 1,\n"
+    "       written = written + $8::bigint, later = later + $9::bigint,\n"
+    "       refused = refused + $10::bigint, skipped = skipped + $11::bigint\n"
     " WHERE job = $1::bigint AND phase = $2 AND number = $3::int";
 
 /* Is any span open, taken or not? The answer to "nothing to take": wait, or be done. */
@@ -166,6 +190,19 @@ static bool split_largest(struct worker *worker, struct error *error)
     return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0;
 }
 
+static void change_workers(struct worker *worker)
+{
+    int wanted = (int)worker->settings.workers;
+    struct error error = {0};
+
+    if (worker->number != 0 || worker->walk->workers > 0)
+        return;
+    atomic_store(&worker->shared->workers, wanted);
+    if (!crew_grow(worker->crew, wanted, &error))
+        log_warning(worker->run->log, "phase %s goes on with fewer workers: %s",
+                    worker->walk->phase, error.message);
+}
+
 /* Takes over settings that were changed since this worker read them. */
 static bool reload_settings(struct worker *worker, int64_t version, struct error *error)
 {
@@ -180,6 +217,7 @@ static bool reload_settings(struct worker *worker, int64_t version, struct error
         return false;
     worker->settings_version = version;
     worker->run->pace->configure(worker->run->pace, worker->settings.policy);
+    change_workers(worker);
     return true;
 }
 
@@ -232,12 +270,25 @@ static bool work_on(struct worker *worker, const struct rows *taken, struct chun
     measure->bytes = chunk.bytes;
     if (!session_execute(worker->session, MOVE_CURSOR,
                          PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, span, chunk.to,
-                                last ? "true" : "false", NUMBER(chunk.rows), NUMBER(chunk.bytes)),
+                                last ? "true" : "false", NUMBER(chunk.rows), NUMBER(chunk.bytes),
+                                NUMBER(chunk.counts.written), NUMBER(chunk.counts.later),
+                                NUMBER(chunk.counts.refused), NUMBER(chunk.counts.skipped)),
                          NULL, error) ||
         !sample(worker, chunk.rows, error) || !session_commit(worker->session, error))
         return false;
     progress_add(worker->run->progress, chunk.rows);
     return true;
+}
+
+/* Nothing is waited for to be flushed: see walk.h. */
+static const char BEGIN_CHUNK[] = SESSION_BEGIN "; SET LOCAL synchronous_commit = off";
+
+static void note_longest(atomic_llong *longest_ms, long long ms)
+{
+    long long known = longest_ms == NULL ? ms : atomic_load(longest_ms);
+
+    while (ms > known && !atomic_compare_exchange_weak(longest_ms, &known, ms))
+        ;
 }
 
 static bool take_turn(struct worker *worker, enum turn *turn, struct error *error)
@@ -247,9 +298,7 @@ static bool take_turn(struct worker *worker, enum turn *turn, struct error *erro
     const char *wanted;
     struct chunk_measure measure = {0};
 
-    if (!session_run(worker->session,
-                     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off",
-                     error) ||
+    if (!session_run(worker->session, BEGIN_CHUNK, error) ||
         !session_query(worker->session, &taken, TAKE_SPAN,
                        PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), error))
         return false;
@@ -276,6 +325,7 @@ static bool take_turn(struct worker *worker, enum turn *turn, struct error *erro
     if (!work_on(worker, &taken, &measure, error))
         return false;
     measure.elapsed_ms = worker->busy_ms = clock_ms() - start_ms;
+    note_longest(worker->walk->longest_ms, measure.elapsed_ms);
     chunk_size_done(&worker->size, &measure, worker->settings.chunk_time_ms,
                     worker->settings.chunk_wal_bytes);
     *turn = TURN_DONE;
@@ -384,16 +434,38 @@ static void note_pause(struct worker *worker, bool paused)
         log_verbose(worker->run->log, "could not note the pause: %s", ignored.message);
 }
 
+static bool is_one_too_many(const struct worker *worker)
+{
+    return worker->number >= atomic_load(&worker->shared->workers);
+}
+
+/* Until it is wanted again, or nobody works any more. */
+static bool stand_aside(struct worker *worker, struct error *error)
+{
+    session_close(worker->session);
+    worker->session = NULL;
+    while (is_one_too_many(worker) && !atomic_load(&worker->shared->over) &&
+           !crew_failed(worker->crew))
+        if (!stop_sleep_ms(worker->run->stop, IDLE_WAIT_MS, error))
+            return false;
+    return true;
+}
+
 /* Until the end, a failure, or a stop. */
 static bool work(struct worker *worker, struct error *error)
 {
     struct retry retry;
 
     retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
-    while (!crew_failed(worker->crew)) {
+    while (!crew_failed(worker->crew) && !atomic_load(&worker->shared->over)) {
         int64_t delay_ms = worker->run->pace->delay_ms(worker->run->pace, worker->busy_ms);
         enum turn turn = TURN_END;
 
+        if (is_one_too_many(worker)) {
+            if (!stand_aside(worker, error))
+                return false;
+            continue;
+        }
         if (!stop_check(worker->run->stop, error) || !rest(worker, delay_ms, error))
             return false;
         if ((!session_alive(worker->session) && !open_session(worker, error)) ||
@@ -406,8 +478,10 @@ static bool work(struct worker *worker, struct error *error)
         }
         retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
         note_pause(worker, turn == TURN_PAUSED);
-        if (turn == TURN_END)
+        if (turn == TURN_END) {
+            atomic_store(&worker->shared->over, true);
             return true;
+        }
         if (turn == TURN_PAUSED)
             progress_reason(worker->run->progress, "paused");
         else
@@ -422,10 +496,11 @@ static bool work(struct worker *worker, struct error *error)
 
 static bool worker_run(struct crew *crew, int member, void *arg, struct error *error)
 {
-    const struct walk_shared *shared = arg;
+    struct walk_shared *shared = arg;
     struct worker worker = {
         .run = shared->run,
         .walk = shared->walk,
+        .shared = shared,
         .crew = crew,
         .number = member,
         .settings = shared->run->job.settings,
@@ -450,9 +525,33 @@ static void cancel_workers(void *arg)
 
 bool walk_run(struct run *run, const struct walk *walk, struct error *error)
 {
-    struct walk_shared shared = {.run = run, .walk = walk};
+    int workers = walk->workers > 0 ? walk->workers : (int)run->job.settings.workers;
+    struct walk_shared shared = {.run = run, .walk = walk, .workers = workers};
     struct crew_work crew_work = {.run = worker_run, .cancel = cancel_workers, .arg = &shared};
 
-    return crew_run(walk->workers > 0 ? walk->workers : (int)run->job.settings.workers, &crew_work,
-                    error);
+    return crew_run(workers, &crew_work, error);
+}
+
+/* ------------------------------------------------------------------------------------------------------
+ * printed */
+
+void walk_print_plan(int64_t job, const char *phase, const char *sql, struct text *script)
+{
+    TEXT_AUTO insert = {0};
+
+    insert_spans_sql(job, phase, sql, &insert);
+    sql_note(script, "the pieces, in the transaction that starts the phase");
+    sql_add(script, FORGET_SPANS);
+    sql_add(script, text_string(&insert));
+}
+
+void walk_print_chunk(const char *bound_sql, const char *chunk_sql, struct text *script)
+{
+    sql_note(script, "for each chunk, by each worker: a transaction");
+    sql_add(script, BEGIN_CHUNK);
+    sql_add(script, TAKE_SPAN);
+    sql_add(script, bound_sql);
+    sql_add(script, chunk_sql);
+    sql_add(script, MOVE_CURSOR);
+    sql_add(script, SESSION_COMMIT);
 }

@@ -32,7 +32,17 @@
 #ifndef PGHAUL_JOB_WALK_H
 #define PGHAUL_JOB_WALK_H
 
+#include <stdatomic.h>
+
 #include "engine/job/run.h"
+
+/* What became of the rows of a chunk, where rows are changed in place. */
+struct walk_counts {
+    int64_t written;
+    int64_t later;   /* in somebody's hands: for another visit */
+    int64_t refused; /* by the table's own triggers */
+    int64_t skipped; /* failed, and were recorded */
+};
 
 struct walk_chunk {
     /* in */
@@ -46,6 +56,7 @@ struct walk_chunk {
     /* out */
     int64_t rows;  /* for counters and progress */
     int64_t bytes; /* written, estimated: for chunk.wal; 0: unknown */
+    struct walk_counts counts;
 };
 
 struct walk {
@@ -62,7 +73,10 @@ struct walk {
     void *work;
     int64_t units_first; /* size of a worker's first chunk */
     int64_t units_max;
-    int workers; /* 0: settings.workers */
+    int workers; /* as many, whatever the job is set to; 0: settings.workers, also when it changes
+                    while the walk is under way */
+    /* Raised to the longest transaction of a chunk, in milliseconds; NULL: nobody asks. */
+    atomic_llong *longest_ms;
     /* Positions are single numbers ({block}): an idle worker may cut the largest span that is left
      * in two. */
     bool numbered;
@@ -79,11 +93,19 @@ bool walk_plan(struct session *session, int64_t job, const char *phase, const ch
  */
 bool walk_run(struct run *run, const struct walk *walk, struct error *error) MUST_CHECK;
 
+/*
+ * For --dry-run, as a script (engine/pg/sql.h): what walk_plan() sends, and the transaction of a
+ * chunk, in which `chunk_sql` does the work.
+ */
+void walk_print_plan(int64_t job, const char *phase, const char *sql, struct text *script);
+void walk_print_chunk(const char *bound_sql, const char *chunk_sql, struct text *script);
+
 /* Totals over the phase's spans. */
 struct walk_totals {
     int64_t rows;
     int64_t chunks;
     int64_t retries;
+    struct walk_counts counts;
 };
 bool walk_totals(struct session *session, int64_t job, const char *phase,
                  struct walk_totals *totals, struct error *error) MUST_CHECK;

@@ -54,8 +54,11 @@ struct session {
     char *user_search_path;
     struct cancel_list *cancel_list;
     struct session *next; /* in cancel_list, under its mutex */
+    bool shielded;        /* the same: not to be cancelled any more */
     void (*notice)(void *arg, const char *severity, const char *message);
     void *notice_arg;
+    struct text *script;  /* session_transcribe(); NULL: none */
+    struct text prepared; /* names of session_query_prepared(), a line each */
 };
 
 struct cancel_list {
@@ -118,7 +121,19 @@ void cancel_list_cancel_all(struct cancel_list *list)
 
     pthread_mutex_lock(&list->mutex);
     for (struct session *at = list->first; at != NULL; at = at->next)
-        PQcancel(at->cancel, ignored, sizeof(ignored));
+        if (!at->shielded)
+            PQcancel(at->cancel, ignored, sizeof(ignored));
+    pthread_mutex_unlock(&list->mutex);
+}
+
+void session_shield(struct session *session)
+{
+    struct cancel_list *list = session->cancel_list;
+
+    if (list == NULL)
+        return;
+    pthread_mutex_lock(&list->mutex);
+    session->shielded = true;
     pthread_mutex_unlock(&list->mutex);
 }
 
@@ -316,6 +331,7 @@ void session_close(struct session *session)
     PQfreeCancel(session->cancel);
     PQfinish(session->connection);
     free(session->user_search_path);
+    text_deinit(&session->prepared);
     free(session);
 }
 
@@ -420,6 +436,8 @@ bool session_run(struct session *session, const char *sql, struct error *error)
 
     if (!ok)
         result_error(session, result, error);
+    else if (session->script != NULL)
+        sql_add(session->script, sql);
     PQclear(result);
     return ok;
 }
@@ -444,6 +462,40 @@ bool session_query(struct session *session, struct rows *rows, const char *sql,
     return false;
 }
 
+static bool is_prepared(const struct session *session, const char *name)
+{
+    TEXT_AUTO line = {0};
+
+    text_appendf(&line, "%s\n", name);
+    return strstr(text_string(&session->prepared), text_string(&line)) != NULL;
+}
+
+static bool prepare(struct session *session, const char *name, const char *sql, struct error *error)
+{
+    PGresult *result = PQprepare(session->connection, name, sql, 0, NULL);
+    bool ok = result_ok(result);
+
+    if (ok)
+        text_appendf(&session->prepared, "%s\n", name);
+    else
+        result_error(session, result, error);
+    PQclear(result);
+    return ok;
+}
+
+bool session_query_prepared(struct session *session, struct rows *rows, const char *name,
+                            const char *sql, struct error *error)
+{
+    if (!is_prepared(session, name) && !prepare(session, name, sql, error))
+        return false;
+    rows->result = PQexecPrepared(session->connection, name, 0, NULL, NULL, NULL, 0 /* text */);
+    if (result_ok(rows->result))
+        return true;
+    result_error(session, rows->result, error);
+    rows_deinit(rows);
+    return false;
+}
+
 bool session_execute(struct session *session, const char *sql, struct params params,
                      int64_t *affected, struct error *error)
 {
@@ -453,17 +505,19 @@ bool session_execute(struct session *session, const char *sql, struct params par
         return false;
     if (affected != NULL)
         *affected = rows_affected(&rows);
+    if (session->script != NULL && params.count == 0)
+        sql_add(session->script, sql);
     return true;
 }
 
 bool session_begin(struct session *session, struct error *error)
 {
-    return session_run(session, "BEGIN ISOLATION LEVEL READ COMMITTED", error);
+    return session_run(session, SESSION_BEGIN, error);
 }
 
 bool session_commit(struct session *session, struct error *error)
 {
-    PGresult *result = PQexec(session->connection, "COMMIT");
+    PGresult *result = PQexec(session->connection, SESSION_COMMIT);
     bool ok = result_ok(result);
 
     if (!ok)
@@ -484,8 +538,24 @@ void session_rollback(struct session *session)
 bool session_set(struct session *session, const char *name, const char *value, bool local,
                  struct error *error)
 {
-    return session_execute(session, "SELECT pg_catalog.set_config($1, $2, $3::boolean)",
-                           PARAMS(name, value, local ? "true" : "false"), NULL, error);
+    if (!session_execute(session, "SELECT pg_catalog.set_config($1, $2, $3::boolean)",
+                         PARAMS(name, value, local ? "true" : "false"), NULL, error))
+        return false;
+    if (session->script != NULL)
+        session_print_set(name, value, local, session->script);
+    return true;
+}
+
+void session_print_set(const char *name, const char *value, bool local, struct text *script)
+{
+    sql_expand(script, "SELECT pg_catalog.set_config({name}, {value}, {local});\n",
+               SQL_NAMES({"name", sql_literal(name)}, {"value", sql_literal(value)},
+                         {"local", sql_fragment(local ? "true" : "false")}));
+}
+
+void session_transcribe(struct session *session, struct text *script)
+{
+    session->script = script;
 }
 
 bool session_read_meaning(struct session *session, struct arena *arena,

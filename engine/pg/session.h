@@ -109,6 +109,12 @@ bool session_run_text(struct session *session, const struct text *sql,
 bool session_query(struct session *session, struct rows *rows, const char *sql,
                    struct params params, struct error *error) MUST_CHECK;
 /*
+ * One statement without parameters that this session may need again in a hurry: parsed and planned
+ * the first time only. `name` stands for the text, and is this statement's alone.
+ */
+bool session_query_prepared(struct session *session, struct rows *rows, const char *name,
+                            const char *sql, struct error *error) MUST_CHECK;
+/*
  * One statement with parameters whose rows nobody reads; *affected (may be NULL) gets the number of
  * rows.
  */
@@ -123,9 +129,22 @@ bool session_begin(struct session *session, struct error *error) MUST_CHECK;
 bool session_commit(struct session *session, struct error *error) MUST_CHECK;
 void session_rollback(struct session *session);
 
+/* What they send. */
+#define SESSION_BEGIN "BEGIN ISOLATION LEVEL READ COMMITTED"
+#define SESSION_COMMIT "COMMIT"
+
 /* set_config(name, value, is_local): for values that are computed. */
 bool session_set(struct session *session, const char *name, const char *value, bool local,
                  struct error *error) MUST_CHECK;
+/* Appends that statement to a script (sql.h). */
+void session_print_set(const char *name, const char *value, bool local, struct text *script);
+
+/*
+ * From now on every command without parameters, and every session_set(), that the server has run is
+ * also appended to `script`; NULL: no longer. For --dry-run, in a transaction that is rolled back;
+ * queries and bookkeeping, which have parameters, are left out.
+ */
+void session_transcribe(struct session *session, struct text *script);
 
 /* Reads the settings of struct session_meaning from a session that was opened without one. */
 bool session_read_meaning(struct session *session, struct arena *arena,
@@ -148,5 +167,17 @@ void session_on_notice(struct session *session,
 struct cancel_list *cancel_list_new(void);
 void cancel_list_free(struct cancel_list *list);
 void cancel_list_cancel_all(struct cancel_list *list);
+
+/*
+ * From now on nobody cancels this session: for the few short statements that say in the database
+ * how a run has ended, while the wish to stop is repeated every second (cli/signals.h).
+ *
+ * Nor does a cancel that was sent before hit what comes after. The list's mutex is waited for, so
+ * none is being sent when this returns; PQcancel() returns when the server has closed the request's
+ * connection, which it does after kill(2), so the signal is pending in the session's process by
+ * then; that process takes it, at the latest, on its return from the read that brings it the next
+ * statement, and a cancel that finds it waiting for one is dropped there.
+ */
+void session_shield(struct session *session);
 
 #endif

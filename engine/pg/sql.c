@@ -1,6 +1,8 @@
 #include "engine/pg/sql.h"
 
 #include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 struct sql_value sql_ident(const char *name)
@@ -16,6 +18,11 @@ struct sql_value sql_table(const char *schema, const char *name)
 struct sql_value sql_literal(const char *value)
 {
     return (struct sql_value){.kind = SQL_LITERAL, .text = value};
+}
+
+struct sql_value sql_body(const char *body)
+{
+    return (struct sql_value){.kind = SQL_BODY, .text = body};
 }
 
 struct sql_value sql_fragment(const char *sql)
@@ -38,6 +45,16 @@ static void append_quoted(struct text *out, const char *string, char quote)
     text_append_bytes(out, &quote, 1);
 }
 
+/* A body that had "$pghaul" at its end would end a $ too early: so not even that may occur. */
+static void append_body(struct text *out, const char *body)
+{
+    char tag[24] = "$pghaul";
+
+    for (int number = 1; strstr(body, tag) != NULL; number++)
+        snprintf(tag, sizeof(tag), "$pghaul%d", number);
+    text_appendf(out, "%s$%s%s$", tag, body, tag);
+}
+
 void sql_append(struct text *out, struct sql_value value)
 {
     switch (value.kind) {
@@ -56,6 +73,9 @@ void sql_append(struct text *out, struct sql_value value)
             text_append(out, "NULL");
         else
             append_quoted(out, value.text, '\'');
+        break;
+    case SQL_BODY:
+        append_body(out, value.text);
         break;
     case SQL_FRAGMENT:
         text_append(out, value.text);
@@ -111,4 +131,30 @@ void sql_expand(struct text *out, const char *template, const struct sql_name *n
         sql_append(out, found->value);
         at = brace + 1 + length + 1;
     }
+}
+
+void sql_add(struct text *script, const char *statement)
+{
+    size_t length = strlen(statement);
+
+    while (length > 0 && strchr("; \n", statement[length - 1]) != NULL)
+        length--;
+    if (length == 0)
+        return;
+    text_append_bytes(script, statement, length);
+    text_append(script, ";\n");
+}
+
+void sql_note(struct text *script, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    for (char *at = line; *at != '\0'; at++)
+        if (*at == '\n' || *at == '\r') /* in a name: the rest would be a statement */
+            *at = ' ';
+    text_appendf(script, "-- %s\n", line);
 }

@@ -4,35 +4,9 @@
 
 #include "engine/pg/sql.h"
 
-/*
- * Sessions have search_path = pg_catalog, pg_temp, so names in the statements need no schema; the
- * one that runs under the user's search_path has them all the same.
- */
+/* Sessions have search_path = pg_catalog, pg_temp, so names in the statements need no schema. */
 
-/* ----------------------------------------------------------------------------------- statements */
-
-/*
- * Resolves a name under the search_path of the session.
- * $1 the name as typed. Raises on bad syntax before 16, NULL from then on. All versions.
- */
-static const char FIND_SQL[] = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
-
-/*
- * Tables called like the last part of a name, wherever they are and however their name is spelled.
- * $1 the name as typed. All versions.
- */
-static const char FIND_LIKE_SQL[] =
-    "SELECT string_agg(format('%I.%I', found.nspname, found.relname), ', ')"
-    "  FROM (SELECT n.nspname, c.relname"
-    "          FROM pg_class c"
-    "          JOIN pg_namespace n ON n.oid = c.relnamespace"
-    "         WHERE c.relkind IN ('r', 'p')"
-    "           AND n.nspname !~ '^pg_(temp|toast)'"
-    "           AND lower(c.relname) = ("
-    "               SELECT lower(parts[array_upper(parts, 1)])"
-    "                 FROM parse_ident($1, false) AS parts)"
-    "         ORDER BY 1, 2"
-    "         LIMIT 3) AS found";
+/* ---------------------------------------------------------------------------------- statements */
 
 /*
  * The class row. Sizes are of now, the row estimate is what the planner would take: the density of
@@ -260,79 +234,7 @@ static const char CONSTRAINTS_SQL[] =
     " WHERE con.conrelid = $1::oid AND con.contype IN ('c', 'n', 'f')"
     " ORDER BY con.oid";
 
-/* ----------------------------------------------------------------------------------------- find */
-
-/* What tables of a similar name there are; silent when even that cannot be said. */
-static void hint_similar(struct session *session, const char *typed, struct error *error)
-{
-    ROWS_AUTO rows = {0};
-    struct error ignored;
-
-    if (session_query(session, &rows, FIND_LIKE_SQL, PARAMS(typed), &ignored) &&
-        rows_text(&rows, 0, 0) != NULL)
-        error_hint(error, "there is %s", rows_text(&rows, 0, 0));
-}
-
-/* Without USAGE on its schema a table cannot even be looked up. */
-static void hint_grant(struct session *session, const char *typed, struct error *error)
-{
-    ROWS_AUTO rows = {0};
-    struct error ignored;
-
-    if (session_query(session, &rows,
-                      "SELECT format('GRANT USAGE ON SCHEMA %I TO %I', n.name[1], current_user)\n"
-                      "  FROM parse_ident($1) AS n(name) WHERE cardinality(n.name) > 1",
-                      PARAMS(typed), &ignored) &&
-        rows_count(&rows) == 1)
-        error_hint(error, "%s", rows_text(&rows, 0, 0));
-}
-
-/* Runs FIND_SQL under the user's search_path and puts the session's own back, whatever happens. */
-static bool resolve(struct session *session, const char *typed, const char *search_path,
-                    uint32_t *oid, struct error *error)
-{
-    ROWS_AUTO before = {0};
-    ROWS_AUTO rows = {0};
-    struct error ignored;
-
-    if (!session_query(session, &before, "SELECT current_setting('search_path')", NO_PARAMS,
-                       error) ||
-        !session_set(session, "search_path", search_path, false, error))
-        return false;
-    if (session_query(session, &rows, FIND_SQL, PARAMS(typed), error)) {
-        *oid = (uint32_t)rows_int64(&rows, 0, 0);
-        return session_set(session, "search_path", rows_text(&before, 0, 0), false, error);
-    }
-    /* Inside a transaction this fails too, and the rollback that must follow puts it back. */
-    (void)!session_set(session, "search_path", rows_text(&before, 0, 0), false, &ignored);
-    return false;
-}
-
-bool table_find(struct session *session, const char *typed, const char *search_path, uint32_t *oid,
-                struct error *error)
-{
-    *oid = 0;
-    if (!resolve(session, typed, search_path, oid, error)) {
-        struct error server = *error;
-
-        if (server.code != ERROR_SQL)
-            return false;
-        error_set(error, ERROR_REFUSED, "could not find table %s: %s", typed, server.message);
-        memcpy(error->sqlstate, server.sqlstate, sizeof(error->sqlstate));
-        error_hint(error, "%s", server.hint);
-        if (strcmp(server.sqlstate, "42501") == 0)
-            hint_grant(session, typed, error);
-        return false;
-    }
-    if (*oid != 0)
-        return true;
-    error_set(error, ERROR_REFUSED, "table %s does not exist", typed);
-    error_detail(error, "search_path is %s", search_path);
-    hint_similar(session, typed, error);
-    return false;
-}
-
-/* ------------------------------------------------------------------------------------- describe */
+/* ------------------------------------------------------------------------------------ describe */
 
 /* First character of a value of type "char"; '\0' for none. */
 static char rows_char(const struct rows *rows, int row, int column)
@@ -375,16 +277,29 @@ static bool read_class(struct session *session, struct arena *arena, struct tabl
     return true;
 }
 
+/*
+ * The rows of a statement about the table, and room for a struct of `size` bytes for each; NULL
+ * after a failure.
+ */
+static void *read_list(struct session *session, struct rows *rows, const char *sql,
+                       const struct table *table, struct arena *arena, size_t size,
+                       struct error *error)
+{
+    if (!session_query(session, rows, sql, PARAMS(NUMBER(table->oid)), error))
+        return NULL;
+    return arena_alloc(arena, (size_t)(rows_count(rows) + 1) * size);
+}
+
 static bool read_columns(struct session *session, struct arena *arena, struct table *table,
                          struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows, COLUMNS_SQL, PARAMS(NUMBER(table->oid)), error))
+    table->columns =
+        read_list(session, &rows, COLUMNS_SQL, table, arena, sizeof(*table->columns), error);
+    if (table->columns == NULL)
         return false;
     table->column_count = rows_count(&rows);
-    table->columns =
-        arena_alloc(arena, (size_t)(table->column_count + 1) * sizeof(*table->columns));
     for (int row = 0; row < table->column_count; row++) {
         struct table_column *column = &table->columns[row];
 
@@ -413,6 +328,8 @@ static void read_index(const struct rows *rows, int row, struct arena *arena,
     index->tail = arena_copy(arena, rows_text(rows, row, 4));
     index->constraint = arena_copy(arena, rows_text(rows, row, 5));
     index->constraint_type = rows_char(rows, row, 6);
+    if (index->constraint_type != '\0' && strcmp(index->method, "btree") != 0)
+        index->constraint_type = 'x';
     index->constraint_definition = arena_copy(arena, rows_text(rows, row, 7));
     index->unique = rows_bool(rows, row, 8);
     index->primary = rows_bool(rows, row, 9);
@@ -454,10 +371,11 @@ static bool read_indexes(struct session *session, struct arena *arena, struct ta
         SQL_NAMES(
             {"nulls_not_distinct", sql_fragment(since_15 ? "i.indnullsnotdistinct" : "false")},
             {"default_changed", sql_fragment(since_15 ? DEFAULT_COLLATION_CHANGED_SQL : "false")}));
-    if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(table->oid)), error))
+    /* Room for more than there are indexes: a row per key column. */
+    table->indexes =
+        read_list(session, &rows, text_string(&sql), table, arena, sizeof(*table->indexes), error);
+    if (table->indexes == NULL)
         return false;
-    /* At least as many as there are indexes: a row per key column. */
-    table->indexes = arena_alloc(arena, (size_t)(rows_count(&rows) + 1) * sizeof(*table->indexes));
     for (int row = 0; row < rows_count(&rows); row++) {
         int position = (int)rows_int64(&rows, row, 20);
 
@@ -481,11 +399,11 @@ static bool read_constraints(struct session *session, struct arena *arena, struc
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows, CONSTRAINTS_SQL, PARAMS(NUMBER(table->oid)), error))
+    table->constraints = read_list(session, &rows, CONSTRAINTS_SQL, table, arena,
+                                   sizeof(*table->constraints), error);
+    if (table->constraints == NULL)
         return false;
     table->constraint_count = rows_count(&rows);
-    table->constraints =
-        arena_alloc(arena, (size_t)(table->constraint_count + 1) * sizeof(*table->constraints));
     for (int row = 0; row < table->constraint_count; row++) {
         struct table_constraint *constraint = &table->constraints[row];
 
@@ -512,7 +430,7 @@ bool table_describe(struct session *session, uint32_t oid, struct arena *arena,
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------ ask */
+/* ----------------------------------------------------------------------------------------- ask */
 
 const struct table_column *table_column_by_name(const struct table *table, const char *name)
 {
@@ -528,104 +446,4 @@ const struct table_column *table_column_by_number(const struct table *table, int
         if (table->columns[i].number == number)
             return &table->columns[i];
     return NULL;
-}
-
-/* A column of the index that keeps it from being a key; NULL when all are fine. */
-static const struct table_index_column *column_lacking(
-    const struct table *table, const struct table_index *index,
-    bool (*fine)(const struct table *, const struct table_index_column *))
-{
-    for (int i = 0; i < index->column_count; i++)
-        if (!fine(table, &index->columns[i]))
-            return &index->columns[i];
-    return NULL;
-}
-
-static bool column_not_null(const struct table *table, const struct table_index_column *column)
-{
-    const struct table_column *found = table_column_by_number(table, column->number);
-
-    return found != NULL && found->not_null;
-}
-
-static bool column_comparable(const struct table *table, const struct table_index_column *column)
-{
-    (void)table;
-    return column->equal != NULL && column->less != NULL;
-}
-
-/*
- * What keeps an index from being a key, the farthest first: 0 nothing, else the higher the farther
- * from one. `lack` may be NULL.
- */
-static int index_lacks(const struct table *table, const struct table_index *index,
-                       struct text *lack)
-{
-    const struct table_index_column *column;
-    const char *what = NULL;
-    int distance = 0;
-
-    if (!index->unique || strcmp(index->method, "btree") != 0) {
-        what = index->unique ? "is not a btree" : "is not unique";
-        distance = 6;
-    } else if (index->has_expressions) {
-        what = "is over an expression";
-        distance = 5;
-    } else if (index->partial) {
-        what = "is partial";
-        distance = 4;
-    } else if (!index->valid) {
-        what = "is not valid";
-        distance = 3;
-    } else if (!index->immediate) {
-        what = "is deferrable";
-        distance = 2;
-    } else if ((column = column_lacking(table, index, column_not_null)) != NULL) {
-        if (lack != NULL)
-            text_appendf(lack, "column %s of unique index %s may be NULL", column->name,
-                         index->name);
-        return 1;
-    } else if (column_lacking(table, index, column_comparable) != NULL) {
-        what = "has an operator class that compares another way than = does";
-        distance = 3;
-    }
-    if (what != NULL && lack != NULL)
-        text_appendf(lack, "index %s %s", index->name, what);
-    return distance;
-}
-
-/* Is `a` the better key of two usable ones? */
-static bool better_key(const struct table_index *a, const struct table_index *b)
-{
-    if (a->primary != b->primary)
-        return a->primary;
-    if (a->column_count != b->column_count)
-        return a->column_count < b->column_count;
-    return a->bytes < b->bytes;
-}
-
-const struct table_index *table_key(const struct table *table, struct text *why_not)
-{
-    const struct table_index *best = NULL;
-    const struct table_index *closest = NULL;
-    int closest_distance = 0;
-
-    for (int i = 0; i < table->index_count; i++) {
-        const struct table_index *index = &table->indexes[i];
-        int distance = index_lacks(table, index, NULL);
-
-        if (distance == 0 && (best == NULL || better_key(index, best)))
-            best = index;
-        if (distance > 0 && index->unique && (closest == NULL || distance < closest_distance)) {
-            closest = index;
-            closest_distance = distance;
-        }
-    }
-    if (best == NULL && why_not != NULL) {
-        if (closest == NULL)
-            text_append(why_not, "there is no unique index");
-        else
-            index_lacks(table, closest, why_not);
-    }
-    return best;
 }

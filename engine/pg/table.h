@@ -50,8 +50,10 @@ struct table_index {
     const char *method; /* btree, gist, ... */
     /* its definition from USING on: USING btree (id) INCLUDE (..) WITH (..) TABLESPACE .. WHERE */
     const char *tail;
-    const char *constraint;            /* name of the constraint that it backs; NULL for none */
-    char constraint_type;              /* 'p', 'u', 'x'; '\0' for none */
+    const char *constraint; /* name of the constraint that it backs; NULL for none */
+    /* 'p', 'u', 'x'; '\0' for none. A key WITHOUT OVERLAPS (18) is 'x': it excludes with a GiST
+     * index, and can only be made with its constraint, not from an index that is there. */
+    char constraint_type;
     const char *constraint_definition; /* pg_get_constraintdef; NULL for none */
     bool unique;
     bool primary;
@@ -131,5 +133,9 @@ const struct table_column *table_column_by_number(const struct table *table, int
  * NULL when there is none; `why_not` (may be NULL) then says what came closest and what it lacks.
  */
 const struct table_index *table_key(const struct table *table, struct text *why_not);
+
+/* The one on exactly these columns, in this order, if it can be a key; else NULL and why not. */
+const struct table_index *table_key_on(const struct table *table, const char *const *columns,
+                                       int count, struct text *why_not);
 
 #endif

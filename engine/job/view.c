@@ -1,8 +1,7 @@
-#include "cli/job_view.h"
+#include "engine/job/view.h"
 
 #include <string.h>
 
-#include "cli/kinds.h"
 #include "engine/job/schema.h"
 
 enum { SAMPLE_FRESH_SECONDS = 15 };
@@ -17,11 +16,11 @@ static const char SELECT_PHASES[] =
     "                      THEN extract(epoch FROM clock_timestamp() - started_at) ELSE 0 END\n"
     "  FROM pghaul.phase WHERE job = $1::bigint ORDER BY number";
 
-static bool read_phases(struct cli *cli, struct job_view *view, struct error *error)
+static bool read_phases(struct run *run, struct job_view *view, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(cli->run.session, &rows, SELECT_PHASES,
+    if (!session_query(run->session, &rows, SELECT_PHASES,
                        PARAMS(NUMBER(view->job->id), view->worked_on ? "true" : "false"), error))
         return false;
     for (int i = 0; i < rows_count(&rows) && i < PHASES_MAX; i++)
@@ -34,13 +33,13 @@ static bool read_phases(struct cli *cli, struct job_view *view, struct error *er
 }
 
 /*
- * $1 = job, $2 = its phase. One row: sums over all spans; then over those of the phase, or of the
- * load when the phase has none.
+ * $1 = job, $2 = its phase, $3 = the one that goes over the table's rows. One row: sums over all
+ * spans; then over those of the phase, or of $3 when the phase has none.
  */
 static const char SELECT_SPANS[] =
     "WITH walk AS (SELECT CASE WHEN EXISTS (SELECT FROM pghaul.span\n"
     "                                        WHERE job = $1::bigint AND phase = $2)\n"
-    "                          THEN $2 ELSE 'load' END AS phase)\n"
+    "                          THEN $2 ELSE $3 END AS phase)\n"
     "SELECT coalesce(sum(chunks), 0), coalesce(sum(retries), 0), coalesce(sum(bytes), 0),\n"
     "       coalesce(sum(rows) FILTER (WHERE s.phase = walk.phase), 0),\n"
     "       count(*) FILTER (WHERE s.phase = walk.phase),\n"
@@ -62,13 +61,13 @@ static const struct phase_view *find_phase(const struct job_view *view, const ch
 }
 
 /* A fresh sample speaks for one worker of the process; without one, the average of the phase. */
-static bool read_rate(struct cli *cli, struct job_view *view, const struct phase_view *phase,
+static bool read_rate(struct run *run, struct job_view *view, const struct phase_view *phase,
                       struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(cli->run.session, &rows, SELECT_RATE,
-                       PARAMS(NUMBER(view->job->id), phase->name), error))
+    if (!session_query(run->session, &rows, SELECT_RATE, PARAMS(NUMBER(view->job->id), phase->name),
+                       error))
         return false;
     if (rows_count(&rows) > 0 && rows_double(&rows, 0, 1) < SAMPLE_FRESH_SECONDS)
         view->rows_per_second = rows_double(&rows, 0, 0) * (double)view->job->settings.workers;
@@ -83,10 +82,9 @@ static bool read_rate(struct cli *cli, struct job_view *view, const struct phase
  * How far the walk is. rows_total is an estimate, so it says 100 only when every span is done; in
  * phases that do not walk the table's rows (catch-up) spans are all there is to count.
  */
-static double walk_percent(const struct job_view *view, const char *walk, int64_t spans,
+static double walk_percent(const struct job_view *view, bool of_table, int64_t spans,
                            int64_t spans_done)
 {
-    bool of_table = strcmp(walk, "load") == 0 || strcmp(walk, "verify") == 0;
     double percent;
 
     if (spans == 0)
@@ -100,55 +98,122 @@ static double walk_percent(const struct job_view *view, const char *walk, int64_
     return percent < 99 ? percent : 99;
 }
 
-static bool read_walk(struct cli *cli, struct job_view *view, struct error *error)
+static int64_t number(const json_t *group, const char *name, int64_t missing)
+{
+    const json_t *value = json_object_get(group, name);
+
+    return json_is_number(value) ? (int64_t)json_number_value(value) : missing;
+}
+
+/* Of a job that is over, whose spans are gone: what they added up to. */
+static bool remember_walk(struct job_view *view)
+{
+    const json_t *walked = json_object_get(view->facts, "walked");
+
+    if (!json_is_object(walked))
+        return false;
+    view->chunks = number(walked, "chunks", 0);
+    view->retries = number(walked, "retries", 0);
+    view->bytes_written = number(walked, "bytes", 0);
+    view->rows_done = number(walked, "rows", 0);
+    view->percent =
+        walk_percent(view, true, number(walked, "spans", 0), number(walked, "spans_done", 0));
+    return true;
+}
+
+/* `rows_phase`: the one that goes over the table's rows; verify does, too. */
+static bool read_walk(struct run *run, const char *rows_phase, struct job_view *view,
+                      struct error *error)
 {
     const struct phase_view *phase = find_phase(view, view->job->phase);
     ROWS_AUTO rows = {0};
     const char *walk;
 
-    if (!session_query(cli->run.session, &rows, SELECT_SPANS,
-                       PARAMS(NUMBER(view->job->id), view->job->phase), error))
+    if (!session_query(run->session, &rows, SELECT_SPANS,
+                       PARAMS(NUMBER(view->job->id), view->job->phase, rows_phase), error))
         return false;
+    view->rows_total = view->job->rows_total;
+    if (remember_walk(view))
+        return true;
     view->chunks = rows_int64(&rows, 0, 0);
     view->retries = rows_int64(&rows, 0, 1);
     view->bytes_written = rows_int64(&rows, 0, 2);
     view->rows_done = rows_int64(&rows, 0, 3);
-    view->rows_total = view->job->rows_total;
     walk = rows_text(&rows, 0, 6);
-    view->percent = walk_percent(view, walk, rows_int64(&rows, 0, 4), rows_int64(&rows, 0, 5));
+    view->percent = walk_percent(view, strcmp(walk, rows_phase) == 0 || strcmp(walk, "verify") == 0,
+                                 rows_int64(&rows, 0, 4), rows_int64(&rows, 0, 5));
     if (!view->worked_on || phase == NULL || strcmp(phase->name, walk) != 0 ||
         strcmp(phase->state, "running") != 0)
         return true;
-    return read_rate(cli, view, phase, error);
+    return read_rate(run, view, phase, error);
 }
+
+static const struct kind_numbers NUMBERS_UNKNOWN = {-1, -1, -1, -1};
 
 /*
  * What only the kind can tell. A job that is being worked on changes under our eyes: what cannot be
  * had now is shown as unknown, not as a failure.
  */
-static void read_numbers(struct cli *cli, struct job_view *view)
+static void read_numbers(struct run *run, const struct kind *kind, struct job_view *view)
 {
-    const struct kind *kind = cli->kind;
-    struct run *run = &cli->run;
     bool own = run->kind_state == NULL;
     struct error ignored = {0};
 
-    view->numbers = (struct kind_numbers){-1, -1, -1, -1};
+    view->numbers = NUMBERS_UNKNOWN;
     if (kind == NULL || kind->numbers == NULL || !job_open(view->job))
         return;
     if (own && kind->load != NULL && !kind->load(run, &ignored)) {
-        log_verbose(&cli->log, "%s: %s", view->job->name, ignored.message);
+        log_verbose(run->log, "%s: %s", view->job->name, ignored.message);
         return;
     }
     if (!kind->numbers(run, &view->numbers, &ignored)) {
-        log_verbose(&cli->log, "%s: %s", view->job->name, ignored.message);
-        view->numbers = (struct kind_numbers){-1, -1, -1, -1};
+        log_verbose(run->log, "%s: %s", view->job->name, ignored.message);
+        view->numbers = NUMBERS_UNKNOWN;
         session_rollback(run->session);
     }
     if (own && kind->unload != NULL && run->kind_state != NULL)
         kind->unload(run);
     if (own)
         run->kind_state = NULL;
+}
+
+/* ------------------------------------------------------------------------------------- the facts
+ */
+
+static struct verify_view verify_of(const json_t *fact)
+{
+    return (struct verify_view){
+        .rows = number(fact, "rows", -1),
+        .differences = number(fact, "differences", -1),
+        .repaired = number(fact, "repaired", -1),
+        .left_out = number(fact, "left_out", -1),
+    };
+}
+
+static struct swap_view swap_of(const json_t *fact)
+{
+    return (struct swap_view){
+        .done = json_is_object(fact),
+        .attempts = number(fact, "attempts", 1),
+        .waited_ms = number(fact, "waited_ms", 0),
+        .held_ms = number(fact, "held_ms", 0),
+        .keys = number(fact, "keys", -1),
+    };
+}
+
+static void read_facts(struct job_view *view)
+{
+    view->facts = json_loads(view->job->facts, 0, NULL);
+    if (!json_is_object(view->facts)) {
+        json_decref(view->facts);
+        view->facts = json_object();
+    }
+    view->verify = verify_of(json_object_get(view->facts, "verify"));
+    view->cutover = swap_of(json_object_get(view->facts, "cutover"));
+    view->rollback = swap_of(json_object_get(view->facts, "rollback"));
+    view->old_table = json_string_value(json_object_get(view->facts, "old_table"));
+    view->no_way_back = json_is_true(json_object_get(view->facts, "no_way_back"));
+    view->kept = json_is_true(json_object_get(view->facts, "kept"));
 }
 
 /* -------------------------------------------------------------------------------------- judgement
@@ -171,38 +236,36 @@ const char *job_shown_state(const struct job *job, const struct kind *kind)
     return job->state;
 }
 
-static void add_next(struct job_view *view, const char *verb, const char *what)
+static void add_next(struct job_view *view, const char *verb)
 {
-    view->next[view->next_count++] = (struct next_view){verb, what};
+    view->next[view->next_count++] = verb;
 }
 
 /* What a person would do next. */
-static void find_next(const struct cli *cli, struct job_view *view)
+static void find_next(const struct kind *kind, struct job_view *view)
 {
-    static const char LEAVE[] = "leave no trace";
-    bool past = cli->kind != NULL && kind_is_past_ready(cli->kind, view->job->phase);
+    bool past = kind != NULL && kind_is_past_ready(kind, view->job->phase);
 
     if (!job_open(view->job)) {
-        if (state_is(view, "done") && json_is_string(json_object_get(view->facts, "old_table")))
-            add_next(view, "finish", "drop the old table");
+        if (state_is(view, "done") && view->kept) {
+            if (!view->no_way_back)
+                add_next(view, "rollback");
+            add_next(view, "finish");
+        }
     } else if (strcmp(view->job->wanted, "abort") == 0) {
-        add_next(view, "abort", LEAVE);
+        add_next(view, "abort");
     } else if (state_is(view, "cut_over")) {
-        if (!json_is_true(json_object_get(view->facts, "no_way_back")))
-            add_next(view, "rollback", "swap back; nothing written since is lost");
-        add_next(view, "finish", "drop the old table");
-    } else if (state_is(view, "ready")) {
-        add_next(view, "cutover", "swap; writers wait about 20 ms");
-        add_next(view, "abort", LEAVE);
-    } else if (state_is(view, "running") && view->worked_on) {
-        add_next(view, "pause", "stop within one chunk, until resume");
-        add_next(view, "abort", LEAVE);
-    } else if (past) {
-        add_next(view, "cutover", "go on with the swap");
-        add_next(view, "abort", LEAVE);
+        if (!view->no_way_back)
+            add_next(view, "rollback");
+        add_next(view, "finish");
     } else {
-        add_next(view, "resume", "go on");
-        add_next(view, "abort", LEAVE);
+        if (state_is(view, "ready"))
+            add_next(view, "cutover");
+        else if (state_is(view, "running") && view->worked_on)
+            add_next(view, "pause");
+        else
+            add_next(view, past ? "cutover" : "resume");
+        add_next(view, "abort");
     }
 }
 
@@ -212,29 +275,27 @@ bool job_view_at_rest(const struct job_view *view)
            state_is(view, "failed");
 }
 
-bool job_view_read(struct cli *cli, struct job_view *view, struct error *error)
+bool job_look(struct run *run, const struct kind *kind, struct job_view *view, struct error *error)
 {
     int pid = 0;
 
     *view = (struct job_view){
-        .job = &cli->run.job,
+        .job = &run->job,
+        .kind = kind,
         .percent = -1,
         .rows_per_second = -1,
         .eta_seconds = -1,
     };
-    view->state = job_shown_state(view->job, cli->kind);
-    view->facts = json_loads(view->job->facts, 0, NULL);
-    if (!json_is_object(view->facts)) {
-        json_decref(view->facts);
-        view->facts = json_object();
-    }
-    if (!job_leader_pid(cli->run.session, view->job, &pid, error))
+    view->state = job_shown_state(view->job, kind);
+    read_facts(view);
+    if (!job_leader_pid(run->session, view->job, &pid, error))
         return false;
     view->worked_on = pid != 0;
-    if (!read_phases(cli, view, error) || !read_walk(cli, view, error))
+    if (!read_phases(run, view, error) ||
+        !read_walk(run, kind != NULL && kind->walk != NULL ? kind->walk : "load", view, error))
         return false;
-    read_numbers(cli, view);
-    find_next(cli, view);
+    read_numbers(run, kind, view);
+    find_next(kind, view);
     return true;
 }
 
@@ -243,14 +304,6 @@ void job_view_deinit(struct job_view *view)
     json_decref(view->facts);
     arena_deinit(&view->arena);
     *view = (struct job_view){0};
-}
-
-int64_t job_view_fact(const struct job_view *view, const char *group, const char *name,
-                      int64_t missing)
-{
-    const json_t *value = json_object_get(json_object_get(view->facts, group), name);
-
-    return json_is_number(value) ? (int64_t)json_number_value(value) : missing;
 }
 
 /* ------------------------------------------------------------------------------------ other looks
