@@ -56,6 +56,24 @@ bool bench_alter(const struct bench_options *options, struct log *log, FILE *out
                  struct error *error) MUST_CHECK;
 
 /*
+ * Case backfill. The same change of a column in every row, each on a fresh and equal copy of
+ * `orders`:
+ *
+ *     update       one UPDATE statement
+ *     backfill     `pghaul backfill`
+ *     loop         UPDATE .. WHERE id IN (SELECT id .. WHERE column IS NULL LIMIT 1000) for
+ *                  `load_seconds`, extrapolated over the table
+ *     few, many    `pghaul backfill` in about 10 and about 250 chunks: what a chunk itself costs
+ *
+ * with WAL per row, dead rows left, and the CPU seconds of the whole server (in a sandbox). Uses
+ * no action and no load. False with ERROR_DIFFERS after the report when a limit does not hold:
+ * wrong rows always; backfill against update and loop, and the CPU seconds of many chunks against
+ * few, from 5,000,000 rows on.
+ */
+bool bench_backfill(const struct bench_options *options, struct log *log, FILE *out,
+                    struct error *error) MUST_CHECK;
+
+/*
  * Case load: only the load, against a database that somebody else works on (the demo, a hand-made
  * experiment). The tables are there already (bench_data()). Runs until `seconds` are over or
  * stopping is wanted, which is no error here, and compares with the ledger afterwards. False with

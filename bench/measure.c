@@ -1,7 +1,9 @@
 #include "bench/measure.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -114,6 +116,61 @@ bool measure_wal(struct measure *measure, double *bytes, struct error *error)
 double measure_seconds_since(int64_t start_us)
 {
     return (double)(clock_us() - start_us) / 1e6;
+}
+
+/* -------------------------------------------------------------------------- what the server used
+ */
+
+/* Of /proc/PID/stat, behind the name, which may hold anything but ")". */
+struct process_times {
+    long parent;
+    unsigned long own;   /* user and system, in clock ticks */
+    unsigned long ended; /* the same of children that were waited for */
+};
+
+static bool read_times(const char *pid, struct process_times *times)
+{
+    char path[64];
+    char line[1024] = "";
+    const char *at;
+    unsigned long user, system;
+    long user_ended, system_ended;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
+    file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    at = fgets(line, sizeof(line), file) == NULL ? NULL : strrchr(line, ')');
+    fclose(file);
+    if (at == NULL || sscanf(at + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld",
+                             &times->parent, &user, &system, &user_ended, &system_ended) != 5)
+        return false;
+    times->own = user + system;
+    times->ended = (unsigned long)(user_ended + system_ended);
+    return true;
+}
+
+double measure_server_cpu(const struct measure *measure)
+{
+    int postmaster = measure->sandbox == NULL ? 0 : sandbox_postmaster_pid(measure->sandbox);
+    DIR *processes = postmaster == 0 ? NULL : opendir("/proc");
+    const struct dirent *entry;
+    unsigned long ticks = 0;
+
+    if (processes == NULL)
+        return NAN;
+    while ((entry = readdir(processes)) != NULL) {
+        struct process_times times;
+        bool is_postmaster = atoi(entry->d_name) == postmaster;
+
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
+            !read_times(entry->d_name, &times) || (!is_postmaster && times.parent != postmaster))
+            continue;
+        ticks += times.own + (is_postmaster ? times.ended : 0);
+    }
+    closedir(processes);
+    return (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
 /* --------------------------------------------------------------------- the result, from outside */

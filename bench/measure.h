@@ -41,6 +41,11 @@ bool measure_settle(struct measure *measure, struct error *error) MUST_CHECK;
 /* Bytes of WAL since the server was made. */
 bool measure_wal(struct measure *measure, double *bytes, struct error *error) MUST_CHECK;
 double measure_seconds_since(int64_t start_us);
+/*
+ * CPU seconds that all processes of the server have used, those that ended included. NAN on
+ * somebody else's server.
+ */
+double measure_server_cpu(const struct measure *measure);
 
 /*
  * Rows of the table that a copy (quoted for SQL) lacks, has in addition, or has otherwise; by

@@ -19,7 +19,11 @@ static bool workers_of(const struct cli *cli, int *workers, struct error *error)
     return true;
 }
 
-static bool bench_case_alter(struct cli *cli, struct error *error)
+/* Cases alter and backfill: `measure` is the case. */
+static bool bench_case_job(struct cli *cli,
+                           bool (*measure)(const struct bench_options *options, struct log *log,
+                                           FILE *out, struct error *error),
+                           struct error *error)
 {
     const struct options *options = &cli->options;
     struct bench_options bench = {
@@ -37,7 +41,7 @@ static bool bench_case_alter(struct cli *cli, struct error *error)
 
     if (options->runs > BENCH_RUNS_MAX)
         return error_set(error, ERROR_USAGE, "--runs cannot be more than %d", BENCH_RUNS_MAX);
-    return workers_of(cli, &bench.workers, error) && bench_alter(&bench, &cli->log, stdout, error);
+    return workers_of(cli, &bench.workers, error) && measure(&bench, &cli->log, stdout, error);
 }
 
 static bool bench_case_load(struct cli *cli, struct error *error)
@@ -84,7 +88,9 @@ bool command_bench(struct cli *cli, struct error *error)
 
     cli_start_work(cli);
     if (strcmp(name, "alter") == 0)
-        return bench_case_alter(cli, error);
+        return bench_case_job(cli, bench_alter, error);
+    if (strcmp(name, "backfill") == 0)
+        return bench_case_job(cli, bench_backfill, error);
     if (strcmp(name, "load") == 0)
         return bench_case_load(cli, error);
     return bench_case_data(cli, error);

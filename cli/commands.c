@@ -190,18 +190,19 @@ const struct command command_table[] = {
     {
         .name = "bench",
         .group = "Trying out",
-        .arguments = "alter|load|data [SET]",
+        .arguments = "alter|backfill|load|data [SET]",
         .summary = "Measure on a sandbox, or in the database of -d",
         .about =
-            "alter  a rebuild, beside the least that the same work can take and beside pg_repack\n"
-            "load   only the load, against a database that somebody else works on\n"
-            "data   make a data set: orders, orders-serial (its key is a serial) or acct\n",
+            "alter     a rebuild, beside the least that the same work can take and beside pg_repack\n"
+            "backfill  a change of every row, beside one UPDATE and beside the usual loop of small ones\n"
+            "load      only the load, against a database that somebody else works on\n"
+            "data      make a data set: orders, orders-serial (its key is a serial) or acct\n",
         .options = BIT(OPT_ROWS) | BIT(OPT_SEED) | BIT(OPT_RUNS) | BIT(OPT_WORKERS) | BIT(OPT_DO) |
                    BIT(OPT_LOAD) | BIT(OPT_HOSTILE) | BIT(OPT_LEDGER) | BIT(OPT_TABLE) |
                    BIT(OPT_SECONDS) | BIT(OPT_CLIENTS) | BIT(OPT_RATE),
         .arguments_min = 1,
         .arguments_max = 2,
-        .words = "alter|load|data",
+        .words = "alter|backfill|load|data",
         .answers = true,
         .run = command_bench,
     },

@@ -93,7 +93,7 @@ const struct option option_table[OPT_COUNT] = {
     [OPT_TABLE] = {'\0', "table", OPTION_TEXT, "TABLE", "orders", NULL, "data, load: the table",
                    AT(table)},
     [OPT_SECONDS] = {'\0', "seconds", OPTION_NUMBER, "N", NULL, NULL,
-                     "how long the load runs (alter: before and after)", AT(seconds)},
+                     "how long the load runs (alter: before and after; backfill: the usual loop)", AT(seconds)},
     [OPT_CLIENTS] = {'\0', "clients", OPTION_NUMBER, "N", "6", NULL, "load: connections",
                      AT(clients)},
     [OPT_RATE] = {'\0', "rate", OPTION_NUMBER, "N", "500", NULL,

@@ -10,7 +10,6 @@
 #include "engine/pg/sqlstate.h"
 
 enum {
-    ROWS_FIRST = 1000,
     REVISIT_ROWS = 500,
     RESERVE_MS = 50, /* for cursor and COMMIT, which follow the statement */
     ROUND_FIRST_MS = 50,
@@ -44,22 +43,6 @@ bool batch_limit_ms(struct session *session, const struct settings *settings, in
 }
 
 /* ---------------------------------------------------------------------------------- one chunk */
-
-struct batch_work {
-    const struct batch_plan *plan;
-    enum batch_way way;
-    struct order order;
-    struct text statement;
-    struct text lock;    /* of BATCH_STATEMENT, before it */
-    struct text gone;    /* and after it; empty: nothing */
-    struct text count;   /* rows in a range */
-    struct text put_off; /* the rows of a range into todo */
-    struct text skip;    /* the same into skipped, with $3, $4 = sqlstate, message */
-    struct text name_key;
-    int64_t limit_ms;
-    int64_t lock_ms;
-    atomic_llong longest_ms;
-};
 
 /* The columns as they were planned: names, types and numbers. */
 static const char LOOK[] =
@@ -96,18 +79,33 @@ static bool check_table(struct session *session, const struct batch_plan *plan, 
     return error_hint(error, "what was done so far is whole; start a new job for the rest");
 }
 
+void batch_conditions_sql(const struct batch_plan *plan, const struct order *order,
+                          const char *savepoint, int64_t lock_ms, int64_t limit_ms,
+                          struct text *sql)
+{
+    const char *path = plan->search_path;
+    const char *operators = order->search_path; /* pg_catalog, .., pg_temp */
+
+    text_appendf(sql,
+                 "SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT %s; SET LOCAL lock_timeout = %" PRId64
+                 "; SET LOCAL statement_timeout = %" PRId64 "; SET LOCAL search_path = ",
+                 savepoint, lock_ms, limit_ms > 1 ? limit_ms : 1);
+    /* Whoever names pg_catalog may name it behind others. */
+    if (path == NULL || path[0] == '\0' || strstr(path, "pg_catalog") != NULL)
+        text_append(sql, path == NULL || path[0] == '\0' ? "pg_catalog" : "pg_catalog, ");
+    text_append(sql, path == NULL ? "" : path);
+    if (operators != NULL)
+        text_append(sql, operators + strlen("pg_catalog"));
+}
+
 /* Row locks are held from the statement to COMMIT: see batch.h about deadlock_timeout. */
 static bool set_limits(struct session *session, const struct batch_work *work, int64_t spent_ms,
                        struct error *error)
 {
     TEXT_AUTO sql = {0};
-    int64_t left_ms = work->limit_ms - spent_ms;
 
-    /* A check that is put off to COMMIT would fail there, where no row can be told from others. */
-    text_appendf(&sql,
-                 "SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT chunk; SET LOCAL lock_timeout = %" PRId64
-                 "; SET LOCAL statement_timeout = %" PRId64,
-                 work->lock_ms, left_ms > 1 ? left_ms : 1);
+    batch_conditions_sql(work->plan, &work->order, "chunk", work->lock_ms,
+                         work->limit_ms - spent_ms, &sql);
     return session_run_text(session, &sql, error);
 }
 
@@ -155,14 +153,6 @@ static bool is_row_failure(const struct error *error)
            strncmp(error->sqlstate, "42", 2) != 0;
 }
 
-/* Somebody is in the way, or the time is over: a smaller chunk may get through. */
-static bool gave_way(struct error *error)
-{
-    if (strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0)
-        error->retryable = true;
-    return error->retryable && error->code != ERROR_CONNECTION;
-}
-
 static bool name_row(struct session *session, const struct batch_work *work, const char *from,
                      const char *to, struct error *error)
 {
@@ -183,7 +173,16 @@ static bool deal_with_row(struct walk_chunk *chunk, const struct batch_work *wor
 {
     struct error why = *error;
 
-    if (gave_way(error)) {
+    /* Nobody is in its way (that is a lock timeout): it takes too long by itself. */
+    if (strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0) {
+        (void)name_row(chunk->session, work, from, to, error);
+        return error_hint(error,
+                          "one row takes longer than %" PRId64 " ms, which deadlock_timeout less "
+                          "lock.timeout leaves: see its triggers, or use a server with a longer "
+                          "deadlock_timeout",
+                          work->limit_ms);
+    }
+    if (error->retryable && error->code != ERROR_CONNECTION) {
         chunk->counts.later++;
         chunk->rows++;
         return session_execute(chunk->session, text_string(&work->put_off), PARAMS(from, to), NULL,
@@ -216,7 +215,11 @@ static bool isolate(struct walk_chunk *chunk, const struct batch_work *work, con
     *error = why;
     if (count == 0)
         return true; /* deleted meanwhile */
-    if (count == 1)
+    /* What takes too long is tried with fewer rows, and alone with all the time there is. */
+    if (strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0 &&
+        (count > 1 || from != chunk->from || to != chunk->to))
+        error->retryable = true;
+    else if (count == 1)
         return deal_with_row(chunk, work, from, to, error);
     if (!is_row_failure(error))
         return false;
@@ -252,10 +255,8 @@ static bool batch_chunk(struct walk_chunk *chunk, void *arg, struct error *error
         !set_limits(chunk->session, work, 0, error))
         return false;
     if (!write_rows(chunk, work, chunk->from, chunk->to, error) &&
-        !isolate(chunk, work, chunk->from, chunk->to, start_ms, error)) {
-        (void)!gave_way(error);
+        !isolate(chunk, work, chunk->from, chunk->to, start_ms, error))
         return false;
-    }
     chunk->bytes = chunk->counts.written * work->plan->row_wal_bytes;
     return true;
 }
@@ -317,8 +318,8 @@ static bool work_init(struct batch_work *work, struct run *run, const struct bat
 {
     bool todo = batch_is_revisit(way);
 
-    *work =
-        (struct batch_work){.plan = plan, .way = way, .lock_ms = run->job.settings.lock_timeout_ms};
+    *work = (struct batch_work){
+        .run = run, .plan = plan, .way = way, .lock_ms = run->job.settings.lock_timeout_ms};
     batch_order(plan, run->job.id, way, arena, &work->order);
     if (plan->action == BATCH_STATEMENT)
         batch_own_statement(plan, run->job.id, way, &work->lock, &work->statement, &work->gone);
@@ -397,8 +398,9 @@ static bool walk_way(struct run *run, const struct batch_plan *plan, const char 
         .bound_sql = work.order.bound_sql,
         .prepare = batch_prepare,
         .chunk = batch_chunk,
+        .hold = batch_hold,
         .work = &work,
-        .units_first = batch_is_revisit(way) ? REVISIT_ROWS : ROWS_FIRST,
+        .units_first = batch_is_revisit(way) ? REVISIT_ROWS : run->job.settings.chunk_rows,
         .units_max = batch_is_revisit(way) ? REVISIT_ROWS : INT64_C(1) << 30,
         .workers = batch_is_revisit(way) ? 1 : 0,
         .longest_ms = &work.longest_ms,
@@ -482,8 +484,23 @@ static const char HOLDERS[] =
     "  LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid\n"
     " ORDER BY a.xact_start LIMIT 1";
 
-static void tell_holders(struct run *run, const struct batch_plan *plan, int64_t keys)
+/* For status; NULL: it waits for nobody. */
+static void keep_reason(struct run *run, const char *reason)
 {
+    struct error ignored = {0};
+
+    if (!session_execute(run->session,
+                         "UPDATE pghaul.job SET reason = $2\n"
+                         " WHERE id = $1::bigint AND state = 'running'",
+                         PARAMS(NUMBER(run->job.id), reason), NULL, &ignored))
+        log_verbose(run->log, "could not note whom the job waits for: %s", ignored.message);
+}
+
+/* `told`: the process that was named last. */
+static void tell_holders(struct run *run, const struct batch_plan *plan, int64_t keys,
+                         int64_t *told)
+{
+    TEXT_AUTO reason = {0};
     TEXT_AUTO r_is_k = {0};
     TEXT_AUTO sql = {0};
     ROWS_AUTO rows = {0};
@@ -499,13 +516,18 @@ static void tell_holders(struct run *run, const struct batch_plan *plan, int64_t
                          {"table", sql_table(plan->schema, plan->table)},
                          {"r_is_k", sql_fragment(text_string(&r_is_k))}));
     if (!session_query(run->session, &rows, text_string(&sql), NO_PARAMS, &ignored) ||
-        rows_count(&rows) == 0)
-        progress_reason(run->progress, "waiting for %" PRId64 " rows that others hold", keys);
-    else
-        progress_reason(run->progress,
-                        "waiting for %" PRId64 " rows: process %s (%s) holds some, %s for %s s",
-                        keys, rows_text(&rows, 0, 0), rows_text(&rows, 0, 1),
-                        rows_text(&rows, 0, 2), rows_text(&rows, 0, 3));
+        rows_count(&rows) == 0) {
+        text_appendf(&reason, "%" PRId64 " rows that others hold", keys);
+    } else {
+        text_appendf(&reason, "%" PRId64 " rows: process %s (%s) holds some, %s for %s s", keys,
+                     rows_text(&rows, 0, 0), rows_text(&rows, 0, 1), rows_text(&rows, 0, 2),
+                     rows_text(&rows, 0, 3));
+        if (rows_int64(&rows, 0, 0) != *told)
+            log_warning(run->log, "waiting for %s", text_string(&reason));
+        *told = rows_int64(&rows, 0, 0);
+    }
+    progress_reason(run->progress, "%s", text_string(&reason));
+    keep_reason(run, text_string(&reason));
 }
 
 bool batch_plan_revisit(struct run *run, const char *phase, struct error *error)
@@ -527,14 +549,17 @@ bool batch_revisit(struct run *run, const struct batch_plan *plan, const char *p
 {
     int64_t wait_ms = ROUND_FIRST_MS;
     int64_t keys, before = INT64_MAX;
+    int64_t told = 0;
 
     for (;;) {
         if (!count_todo(run, &keys, error))
             return false;
-        if (keys == 0)
+        if (keys == 0) {
+            keep_reason(run, NULL);
             return true;
+        }
         if (keys >= before) {
-            tell_holders(run, plan, keys);
+            tell_holders(run, plan, keys, &told);
             if (!stop_sleep_ms(run->stop, wait_ms, error))
                 return false;
             wait_ms = wait_ms * 2 < ROUND_MAX_MS ? wait_ms * 2 : ROUND_MAX_MS;

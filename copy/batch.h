@@ -165,6 +165,16 @@ bool batch_limit_ms(struct session *session, const struct settings *settings, in
 bool batch_check_plan(struct run *run, const struct batch_plan *plan,
                       struct error *error) MUST_CHECK;
 
+/*
+ * Appends what a chunk's statement runs under, up to the end of its transaction or to ROLLBACK TO
+ * `savepoint`: its limits; deferred checks at once, because at COMMIT no row could be told from
+ * others; and the user's search_path, because functions and triggers of the application's were
+ * written for it. Our own names do not depend on it: pg_catalog comes first in every path.
+ */
+void batch_conditions_sql(const struct batch_plan *plan, const struct order *order,
+                          const char *savepoint, int64_t lock_ms, int64_t limit_ms,
+                          struct text *sql);
+
 /* What a session that runs chunks is set to; `local`: for the open transaction alone. */
 bool batch_set_session(struct session *session, const struct batch_plan *plan,
                        const struct order *order, bool local, struct error *error) MUST_CHECK;

@@ -2,7 +2,31 @@
 #ifndef PGHAUL_COPY_BATCH_PARTS_H
 #define PGHAUL_COPY_BATCH_PARTS_H
 
+#include <stdatomic.h>
+
 #include "copy/batch.h"
+
+/* One walk, in one way; shared by its workers. */
+struct batch_work {
+    struct run *run;
+    const struct batch_plan *plan;
+    enum batch_way way;
+    struct order order;
+    struct text statement;
+    struct text lock;    /* of BATCH_STATEMENT, before it */
+    struct text gone;    /* and after it; empty: nothing */
+    struct text count;   /* rows in a range */
+    struct text put_off; /* the rows of a range into todo */
+    struct text skip;    /* the same into skipped, with $3, $4 = sqlstate, message */
+    struct text name_key;
+    int64_t limit_ms;
+    int64_t lock_ms;
+    atomic_llong longest_ms;
+};
+
+/* struct walk, hold: bloat.budget. */
+bool batch_hold(struct session *session, const struct settings *settings, void *work,
+                int64_t *wait_ms, struct error *error) MUST_CHECK;
 
 /*
  * Appends a list with an element for each column of the key, then for each column that is written

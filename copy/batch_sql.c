@@ -18,8 +18,8 @@ static const char SCANNED[] = "WITH scanned AS MATERIALIZED (\n"
 /*
  * A sub-select of its own for each row: so it is looked up by its ctid, in a nested loop, whatever
  * the planner makes of the number of rows. xmin says once more that it is the version that was
- * scanned: servers older than 14.20, 15.15, 16.11, 17.7, 18.1 follow a row to its newest version
- * here without looking at its ctid again.
+ * scanned: servers without PostgreSQL's commit dee21ea (2025, in minor releases of all versions)
+ * follow a row to its newest version here and do not look at its ctid again.
  */
 static const char HELD[] =
     "held AS MATERIALIZED (\n"

@@ -7,6 +7,8 @@
 #     tests/run.sh --soak MINUTES   the long, random tier; every test of it runs that long and
 #                                   prints its seed
 #
+# PGHAUL_PG_BINDIR=DIR in the environment: against the server in DIR (docs/testing.md).
+#
 # The last thing printed is ctest's summary; exit status 0 only when everything was good.
 set -eu
 cd "$(dirname "$0")/.."

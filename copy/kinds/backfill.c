@@ -6,9 +6,9 @@
 
 #include "engine/job/walk.h"
 
-/* Names of the walks that go back: no phases of the table below, because a verb begins them. */
+/* The way back, in phases behind the end: a verb begins them, resume goes on with them. */
 static const char RESTORE[] = "restore";
-static const char RESTORE_LATER[] = "restore-later";
+static const char RESTORE_LATER[] = "restore later";
 
 static struct batch_plan *plan_of(const struct run *run)
 {
@@ -87,6 +87,57 @@ static bool tidy_plan(struct run *run, struct error *error)
                         undo == BATCH_UNDO_NONE ? "true" : "false", error);
 }
 
+/* {restored, changed_since, gone}: of what was saved. */
+static bool keep_restored(struct run *run, struct error *error)
+{
+    struct walk_totals walk, later;
+    TEXT_AUTO fact = {0};
+
+    if (!walk_totals(run->session, run->job.id, RESTORE, &walk, error) ||
+        !walk_totals(run->session, run->job.id, RESTORE_LATER, &later, error))
+        return false;
+    text_appendf(&fact, "{\"restored\": %" PRId64 ", \"left\": %" PRId64 "}",
+                 walk.counts.written + later.counts.written,
+                 walk.rows - walk.counts.written - later.counts.written);
+    return job_set_fact(run->session, &run->job, "restored", text_string(&fact), error);
+}
+
+static enum batch_way way_back(const struct run *run)
+{
+    return plan_of(run)->undo == BATCH_UNDO_SAVED ? BATCH_BACK : BATCH_INVERSE;
+}
+
+static bool restore_plan(struct run *run, struct error *error)
+{
+    return batch_begin_back(run, plan_of(run), error) &&
+           batch_plan_walk(run, plan_of(run), RESTORE, way_back(run), error);
+}
+
+static bool restore_forward(struct run *run, struct error *error)
+{
+    return batch_walk(run, plan_of(run), RESTORE, way_back(run), error);
+}
+
+static bool restore_later_plan(struct run *run, struct error *error)
+{
+    return batch_plan_revisit(run, RESTORE_LATER, error);
+}
+
+static bool restore_later_forward(struct run *run, struct error *error)
+{
+    return batch_revisit(run, plan_of(run), RESTORE_LATER,
+                         way_back(run) == BATCH_BACK ? BATCH_BACK_REVISIT : BATCH_INVERSE_REVISIT,
+                         error);
+}
+
+static bool restore_tidy_plan(struct run *run, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    batch_drop_sql(run->job.id, true, &sql);
+    return keep_restored(run, error) && run_ddl(run, text_string(&sql), error);
+}
+
 static const struct phase PHASES[] = {
     {.name = "tables",
      .what = "create the tables for keys put off and values saved",
@@ -105,6 +156,23 @@ static const struct phase PHASES[] = {
      .forward = later_forward},
     {.name = "tidy", .what = "drop the table of keys put off", .lock = "none", .plan = tidy_plan},
     {.name = "finish", .what = "drop what was saved, when you say so", .lock = "none"},
+    {.name = "restore",
+     .what =
+         "after rollback: write the old values back, where they are still as the job wrote them",
+     .lock = "ROW EXCLUSIVE for each chunk; its rows",
+     .shared = true,
+     .plan = restore_plan,
+     .forward = restore_forward},
+    {.name = "restore later",
+     .what = "visit rows again that others held",
+     .lock = "ROW EXCLUSIVE for each chunk; its rows",
+     .plan = restore_later_plan,
+     .forward = restore_later_forward},
+    {.name = "restore tidy",
+     .what = "drop what was saved",
+     .lock = "none",
+     .plan = restore_tidy_plan},
+    {.name = "restored", .what = "all is as it was", .lock = "none"},
     {0},
 };
 
@@ -121,29 +189,6 @@ static bool state_is(const struct run *run, const char *state)
     return strcmp(run->job.state, state) == 0;
 }
 
-static bool has_spans(struct run *run, const char *phase, bool *yes, struct error *error)
-{
-    ROWS_AUTO rows = {0};
-
-    if (!session_query(
-            run->session, &rows,
-            "SELECT EXISTS (SELECT FROM pghaul.span WHERE job = $1::bigint AND phase = $2)",
-            PARAMS(NUMBER(run->job.id), phase), error))
-        return false;
-    *yes = rows_bool(&rows, 0, 0);
-    return true;
-}
-
-static bool plan_restore(struct run *run, enum batch_way way, struct error *error)
-{
-    if (session_begin(run->session, error) && batch_begin_back(run, plan_of(run), error) &&
-        batch_plan_walk(run, plan_of(run), RESTORE, way, error) &&
-        batch_plan_revisit(run, RESTORE_LATER, error) && session_commit(run->session, error))
-        return true;
-    session_rollback(run->session);
-    return false;
-}
-
 static bool may_rollback(const struct run *run, struct error *error)
 {
     const struct batch_plan *plan = plan_of(run);
@@ -155,18 +200,6 @@ static bool may_rollback(const struct run *run, struct error *error)
                       "start a backfill with --undo saved, or with --undo-set, to have a way back",
                       error);
     return true;
-}
-
-static bool restore(struct run *run, struct error *error)
-{
-    const struct batch_plan *plan = plan_of(run);
-    enum batch_way way = plan->undo == BATCH_UNDO_SAVED ? BATCH_BACK : BATCH_INVERSE;
-    enum batch_way later = way == BATCH_BACK ? BATCH_BACK_REVISIT : BATCH_INVERSE_REVISIT;
-    bool planned;
-
-    return has_spans(run, RESTORE, &planned, error) && (planned || plan_restore(run, way, error)) &&
-           batch_walk(run, plan, RESTORE, way, error) &&
-           batch_revisit(run, plan, RESTORE_LATER, later, error);
 }
 
 static bool drop_tables(struct run *run, const char *state, struct error *error)
@@ -182,19 +215,24 @@ static bool drop_tables(struct run *run, const char *state, struct error *error)
     return false;
 }
 
-/* {restored, changed_since, gone}: of what was saved. */
-static bool keep_restored(struct run *run, struct error *error)
+static bool is_restoring(const struct run *run)
 {
-    struct walk_totals walk, later;
-    TEXT_AUTO fact = {0};
+    return strncmp(run->job.phase, RESTORE, strlen(RESTORE)) == 0;
+}
 
-    if (!walk_totals(run->session, run->job.id, RESTORE, &walk, error) ||
-        !walk_totals(run->session, run->job.id, RESTORE_LATER, &later, error))
-        return false;
-    text_appendf(&fact, "{\"restored\": %" PRId64 ", \"left\": %" PRId64 "}",
-                 walk.counts.written + later.counts.written,
-                 walk.rows - walk.counts.written - later.counts.written);
-    return job_set_fact(run->session, &run->job, "restored", text_string(&fact), error);
+/* From now on the job is open again, and its phases are those of the way back. */
+static bool begin_restore(struct run *run, struct error *error)
+{
+    if (session_begin(run->session, error) &&
+        session_execute(run->session,
+                        "UPDATE pghaul.job SET phase = $2, wanted = 'run', ended_at = NULL\n"
+                        " WHERE id = $1::bigint",
+                        PARAMS(NUMBER(run->job.id), RESTORE), NULL, error) &&
+        job_set_state(run->session, &run->job, "running", NULL, error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
 }
 
 static bool backfill_rollback(struct run *run, bool accept_loss, struct error *error)
@@ -203,8 +241,8 @@ static bool backfill_rollback(struct run *run, bool accept_loss, struct error *e
     if (state_is(run, "rolled_back"))
         return true;
     return may_rollback(run, error) && run_lead(run, error) && may_rollback(run, error) &&
-           restore(run, error) && keep_restored(run, error) &&
-           drop_tables(run, "rolled_back", error) && run_unlead(run, error);
+           (is_restoring(run) || begin_restore(run, error)) && run_unlead(run, error) &&
+           phases_run(run, &backfill_kind, backfill_kind.undone, error);
 }
 
 static bool may_finish(const struct run *run, struct error *error)
@@ -223,6 +261,9 @@ static bool backfill_finish(struct run *run, struct error *error)
 
 static bool may_abort(const struct run *run, struct error *error)
 {
+    if (job_open(&run->job) && is_restoring(run))
+        return refuse(run, "is being rolled back", "pghaul rollback, or resume, completes it",
+                      error);
     return job_open(&run->job) ||
            refuse(run, "is over", "rollback restores what was saved, finish drops it", error);
 }
@@ -252,36 +293,43 @@ static bool tell_restored(struct run *run, struct text *out, struct error *error
     return true;
 }
 
+/* One row: longest transaction, time of all phases, WAL of all chunks, dead rows by the statistics.
+ */
+static const char SUMMARY[] =
+    "SELECT (facts ->> 'longest_ms')::bigint,\n"
+    "       (SELECT date_trunc('second', make_interval(secs => sum(seconds)))::text\n"
+    "          FROM pghaul.phase WHERE job = j.id),\n"
+    "       (SELECT pg_size_pretty(coalesce(sum(bytes), 0)) FROM pghaul.span WHERE job = j.id),\n"
+    "       (SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = j.source_oid)\n"
+    "  FROM pghaul.job AS j WHERE id = $1::bigint";
+
 static bool backfill_summary(struct run *run, struct text *out, struct error *error)
 {
     struct walk_totals walk, later;
     ROWS_AUTO rows = {0};
-    int64_t written, untouched;
+    int64_t written, refused, skipped;
 
     if (state_is(run, "rolled_back"))
         return tell_restored(run, out, error);
-
     if (!walk_totals(run->session, run->job.id, "backfill", &walk, error) ||
         !walk_totals(run->session, run->job.id, "later", &later, error) ||
-        !session_query(
-            run->session, &rows,
-            "SELECT (facts ->> 'longest_ms')::bigint FROM pghaul.job WHERE id = $1::bigint",
-            PARAMS(NUMBER(run->job.id)), error))
+        !session_query(run->session, &rows, SUMMARY, PARAMS(NUMBER(run->job.id)), error))
         return false;
     written = walk.counts.written + later.counts.written;
-    untouched = walk.rows - written - walk.counts.refused - later.counts.refused -
-                walk.counts.skipped - later.counts.skipped;
+    refused = walk.counts.refused + later.counts.refused;
+    skipped = walk.counts.skipped + later.counts.skipped;
     text_appendf(out,
                  "%" PRId64 " visited, %" PRId64 " changed, %" PRId64 " already right, %" PRId64
                  " skipped",
-                 walk.rows, written, untouched, walk.counts.skipped + later.counts.skipped);
-    if (walk.counts.refused + later.counts.refused > 0)
-        text_appendf(out, ", %" PRId64 " kept as they were by a trigger",
-                     walk.counts.refused + later.counts.refused);
+                 walk.rows, written, walk.rows - written - refused - skipped, skipped);
+    if (refused > 0)
+        text_appendf(out, ", %" PRId64 " kept as they were by a trigger", refused);
     text_appendf(out,
-                 "; row locks held %" PRId64 " ms at most; %" PRId64 " chunks and %" PRId64
-                 " rows gave way to the application",
-                 rows_int64(&rows, 0, 0), walk.retries + later.retries, walk.counts.later);
+                 ", in %s; row locks held %" PRId64 " ms at most; %" PRId64 " chunks and %" PRId64
+                 " rows gave way to the application; about %s of WAL, "
+                 "%" PRId64 " dead rows",
+                 rows_text(&rows, 0, 1), rows_int64(&rows, 0, 0), walk.retries + later.retries,
+                 walk.counts.later, rows_text(&rows, 0, 2), rows_int64(&rows, 0, 3));
     return true;
 }
 
@@ -325,6 +373,7 @@ const struct kind backfill_kind = {
               .next_abort = "keep what is done, and end the job"},
     .phases = PHASES,
     .end = "finish",
+    .undone = "restored",
     .walk = "backfill",
     .load = backfill_load,
     .unload = backfill_unload,

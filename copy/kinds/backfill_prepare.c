@@ -146,7 +146,8 @@ static bool plan_operator_schemas(struct preparation *prep, struct error *error)
  * at the end mean nothing. And whether it is a string.
  */
 static const char IMAGE_TYPE[] =
-    "SELECT format_type(CASE WHEN t.base = 'bpchar'::regtype THEN 'text'::regtype ELSE t.base END,\n"
+    "SELECT format_type(CASE WHEN t.base = 'bpchar'::regtype THEN 'text'::regtype ELSE t.base "
+    "END,\n"
     "           CASE WHEN t.base IN ('numeric'::regtype, 'timestamp'::regtype,\n"
     "           'timestamptz'::regtype, 'time'::regtype, 'timetz'::regtype, 'interval'::regtype)\n"
     "           THEN t.typmod ELSE -1 END), t.category = 'S'\n"
@@ -193,9 +194,8 @@ static const char *literal_as(struct arena *arena, const char *sql, const char *
             at += *at == '\'';
         at += *at == '\'';
     }
-    return strcmp(at, TEXT) != 0
-               ? sql
-               : arena_format(arena, "%.*s::%s", (int)(at - sql), sql, image);
+    return strcmp(at, TEXT) != 0 ? sql
+                                 : arena_format(arena, "%.*s::%s", (int)(at - sql), sql, image);
 }
 
 static bool is_key_column(const struct preparation *prep, const char *name)
@@ -246,7 +246,8 @@ static bool plan_set(struct preparation *prep, const char *set, struct error *er
         return false;
     plan->varies = plan->varies || value.varies;
     plan->columns[plan->column_count++] = (struct batch_column){
-        .name = arena_copy(&plan->arena, column->name), .image = image,
+        .name = arena_copy(&plan->arena, column->name),
+        .image = image,
         .value = string ? value.sql : literal_as(&plan->arena, value.sql, image)};
     return true;
 }
@@ -270,8 +271,7 @@ static bool plan_undo_set(struct preparation *prep, const char *set, struct erro
         if (!image_type(prep, table_column_by_name(prep->table, assignment.column), &image, &string,
                         error))
             return false;
-        plan->columns[i].inverse =
-            string ? value.sql : literal_as(&plan->arena, value.sql, image);
+        plan->columns[i].inverse = string ? value.sql : literal_as(&plan->arena, value.sql, image);
         return true;
     }
     return error_set(error, ERROR_USAGE, "--undo-set: column %s is not set", assignment.column);
@@ -446,36 +446,64 @@ static bool is_row_failure(const struct error *error)
            strcmp(error->sqlstate, "P0001") == 0;
 }
 
+/* The same, taken back when it fails. */
+static bool try_count(struct preparation *prep, const struct order *order, const char *statement,
+                      const char *conditions, int64_t count, struct error *error)
+{
+    struct error ignored = {0};
+
+    if (!session_run(prep->run->session, conditions, error))
+        return false;
+    if (try_rows(prep, order, statement, count, error))
+        return true;
+    if (!session_run(prep->run->session, "ROLLBACK TO SAVEPOINT trial", &ignored))
+        *error = ignored;
+    return false;
+}
+
+/* Of the first few rows, one fails: which? */
+static bool name_failure(struct preparation *prep, const struct order *order, const char *statement,
+                         const char *conditions, struct error *error)
+{
+    struct error why = *error;
+    ROWS_AUTO key = {0};
+    int64_t count = 1;
+
+    while (count < TRIAL_ROWS_LEAST && try_count(prep, order, statement, conditions, count, error))
+        count++;
+    if (!session_query(prep->run->session, &key, order->bound_sql,
+                       PARAMS(NULL, NULL, NUMBER(count)), error))
+        return false;
+    *error = why;
+    error_refuse(error, "nothing was changed; mend the row, or let such rows be left and recorded "
+                        "with -s errors=skip");
+    return error_context(error, "tried on the first rows: the row with key %s",
+                         rows_text(&key, 0, 0) == NULL ? "{}" : rows_text(&key, 0, 0));
+}
+
+/* What took too long, or met a lock, is tried with fewer rows, and perhaps not at all. */
 static bool try_fewer(struct preparation *prep, int64_t limit_ms, struct error *error)
 {
-    struct session *session = prep->run->session;
     struct order order;
     TEXT_AUTO statement = {0};
-    TEXT_AUTO limits = {0};
+    TEXT_AUTO conditions = {0};
 
     batch_order(prep->plan, prep->run->job.id, BATCH_WALK, &prep->arena, &order);
     batch_statement(prep->plan, prep->run->job.id, BATCH_WALK, &statement);
-    text_appendf(&limits,
-                 "SAVEPOINT trial; SET LOCAL lock_timeout = %" PRId64
-                 "; SET LOCAL statement_timeout = %" PRId64,
-                 prep->options->settings.lock_timeout_ms, limit_ms);
+    batch_conditions_sql(prep->plan, &order, "trial", prep->options->settings.lock_timeout_ms,
+                         limit_ms, &conditions);
     for (int64_t count = TRIAL_ROWS; count >= TRIAL_ROWS_LEAST; count /= 10) {
-        if (!session_run_text(session, &limits, error))
-            return false;
-        if (try_rows(prep, &order, text_string(&statement), count, error))
+        if (try_count(prep, &order, text_string(&statement), text_string(&conditions), count,
+                      error))
             return true;
-        if (!session_run(session, "ROLLBACK TO SAVEPOINT trial", &(struct error){0}) ||
-            (!error->retryable && !is_row_failure(error) &&
-             strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) != 0)) {
+        if (!error->retryable && !is_row_failure(error) &&
+            strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) != 0) {
             error_refuse(error, NULL);
             return error_context(error, "tried on the first rows");
         }
     }
-    if (is_row_failure(error) && !prep->plan->skip_errors) {
-        error_refuse(error, "nothing was changed; mend the row, or let such rows be left and "
-                            "recorded with -s errors=skip");
-        return error_context(error, "tried on the first rows");
-    }
+    if (is_row_failure(error) && !prep->plan->skip_errors)
+        return name_failure(prep, &order, text_string(&statement), text_string(&conditions), error);
     error_clear(error);
     return true;
 }

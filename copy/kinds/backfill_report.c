@@ -14,14 +14,15 @@ static const char TRIGGERS[] =
     "   AND t.tgtype & $2::int <> 0\n"
     "   AND (t.tgattr = '' OR string_to_array(t.tgattr::text, ' ') && $3::text[])";
 
-/* Foreign keys that the writes touch: of columns that are set; to rows that are deleted. */
+/* Foreign keys that the writes touch: of, or to, columns that are set; to rows that are deleted. */
 static const char FOREIGN_KEYS[] =
     "SELECT string_agg(format('%s on %s', quote_ident(k.conname), k.conrelid::regclass), ', '\n"
     "                  ORDER BY k.conname)\n"
     "  FROM pg_constraint AS k\n"
     " WHERE k.contype = 'f'\n"
     "   AND CASE WHEN $2::int = 8 THEN k.confrelid = $1::oid\n"
-    "            ELSE k.conrelid = $1::oid AND k.conkey::text[] && $3::text[] END";
+    "            ELSE k.conrelid = $1::oid AND k.conkey::text[] && $3::text[]\n"
+    "                 OR k.confrelid = $1::oid AND k.confkey::text[] && $3::text[] END";
 
 static void list_numbers(const struct preparation *prep, struct text *out)
 {

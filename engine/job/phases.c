@@ -40,6 +40,8 @@ static const char *state_at(const struct kind *kind, const char *phase)
         return NULL;
     if (kind_is_ready(kind, phase))
         return "ready";
+    if (kind->undone != NULL && strcmp(kind->undone, phase) == 0)
+        return "rolled_back";
     return kind->end != NULL && strcmp(kind->end, phase) == 0 ? "done" : NULL;
 }
 
@@ -203,7 +205,8 @@ static bool take_turn(struct run *run, const struct kind *kind, const char *unti
     if (!job_refresh(run->session, &run->job, error))
         return false;
     run->connect.meaning = &run->job.meaning;
-    if (strcmp(run->job.state, "done") == 0) {
+    if (strcmp(run->job.state, "done") == 0 ||
+        (kind->undone != NULL && strcmp(run->job.state, "rolled_back") == 0)) {
         place->over = true;
         return run_unlead(run, error);
     }

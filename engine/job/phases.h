@@ -70,8 +70,10 @@ struct kind {
     const struct phase *phases; /* ends with a NULL name */
     const char *ready; /* the phase at which a job waits for `cutover`; NULL: there is no cutover */
     const char *end;   /* without a ready phase: the one at which the job is done */
-    const char *walk;  /* the phase that goes over the table's rows */
-    const char *again; /* the phase that ERROR_AGAIN goes back to; NULL: it is a failure */
+    const char *undone; /* behind the end: the one at which the job is rolled back; NULL: rollback
+                           is no matter of phases */
+    const char *walk;   /* the phase that goes over the table's rows */
+    const char *again;  /* the phase that ERROR_AGAIN goes back to; NULL: it is a failure */
     /* Brings the kind's own state (run->kind_state) from the job's row into memory, and gives it
      * back. */
     bool (*load)(struct run *run, struct error *error);

@@ -24,6 +24,7 @@ struct settings {
     int64_t workers;
     int64_t chunk_time_ms;   /* what a chunk should take */
     int64_t chunk_wal_bytes; /* what a chunk should write, at most about */
+    int64_t chunk_rows;      /* of a worker's first chunk */
     int64_t span_bytes;      /* of the source, in heap order */
     int64_t lock_timeout_ms; /* one wait for a strong lock */
     int64_t lock_tries;
@@ -37,6 +38,8 @@ struct settings {
     int64_t capture;            /* enum setting_capture */
     int64_t ready;              /* enum setting_ready */
     int64_t settle;             /* enum setting_switch */
+    int64_t bloat_budget_bytes; /* 0: none */
+    int64_t vacuum;             /* enum setting_switch */
     int64_t triggers;           /* enum setting_triggers */
     int64_t errors;             /* enum setting_errors */
     char key[512];              /* columns of a unique index, to walk by; "": the key */

@@ -11,7 +11,13 @@
 #include "engine/pg/sql.h"
 #include "engine/pg/sqlstate.h"
 
-enum { IDLE_WAIT_MS = 20, PAUSE_WAIT_MS = 200, REST_LOOK_MS = 500, SAMPLE_MS = 5000 };
+enum {
+    IDLE_WAIT_MS = 20,
+    PAUSE_WAIT_MS = 200,
+    REST_LOOK_MS = 500,
+    SAMPLE_MS = 5000,
+    HOLD_EVERY_MS = 1000
+};
 
 /*
  * How many work is a setting and may change while they do: the first worker, which always works,
@@ -40,6 +46,7 @@ struct worker {
     bool paused;
     int64_t rows_since_sample;
     int64_t sampled_ms;
+    int64_t held_ms; /* when walk->hold was asked */
 };
 
 enum turn {
@@ -47,6 +54,7 @@ enum turn {
     TURN_IDLE,   /* every open span is taken by somebody else */
     TURN_PAUSED, /* the job is paused */
     TURN_END,    /* no span is open */
+    TURN_HELD,   /* walk->hold said so */
 };
 
 static const char FORGET_SPANS[] = "DELETE FROM pghaul.span WHERE job = $1::bigint AND phase = $2";
@@ -388,6 +396,20 @@ static bool recover(struct worker *worker, struct retry *retry, struct error *er
     return true;
 }
 
+/* Does the job want something else than what this worker knows? The next turn sees what it is. */
+static bool wanted_otherwise(struct worker *worker)
+{
+    ROWS_AUTO rows = {0};
+    struct error ignored = {0};
+
+    return !session_query(worker->session, &rows,
+                          "SELECT wanted <> 'run' OR settings_version <> $2::int\n"
+                          "  FROM pghaul.job WHERE id = $1::bigint",
+                          PARAMS(NUMBER(worker->run->job.id), NUMBER(worker->settings_version)),
+                          &ignored) ||
+           rows_bool(&rows, 0, 0);
+}
+
 /* The rest that the pace asks for; cut short when the job is wanted to do something else. */
 static bool rest(struct worker *worker, int64_t delay_ms, struct error *error)
 {
@@ -395,21 +417,12 @@ static bool rest(struct worker *worker, int64_t delay_ms, struct error *error)
     int64_t left_ms;
 
     while ((left_ms = end_ms - clock_ms()) > 0) {
-        ROWS_AUTO rows = {0};
-        struct error ignored = {0};
-
         if (!stop_sleep_ms(worker->run->stop, left_ms < REST_LOOK_MS ? left_ms : REST_LOOK_MS,
                            error))
             return false;
-        if (crew_failed(worker->crew) || left_ms <= REST_LOOK_MS || !session_alive(worker->session))
+        if (crew_failed(worker->crew) || left_ms <= REST_LOOK_MS ||
+            !session_alive(worker->session) || wanted_otherwise(worker))
             return true;
-        if (!session_query(worker->session, &rows,
-                           "SELECT wanted <> 'run' OR settings_version <> $2::int\n"
-                           "  FROM pghaul.job WHERE id = $1::bigint",
-                           PARAMS(NUMBER(worker->run->job.id), NUMBER(worker->settings_version)),
-                           &ignored) ||
-            rows_bool(&rows, 0, 0))
-            return true; /* the next turn sees what it is */
     }
     return true;
 }
@@ -452,6 +465,37 @@ static bool stand_aside(struct worker *worker, struct error *error)
 }
 
 /* Until the end, a failure, or a stop. */
+/* False in *go: the turn is another time. */
+static bool may_go(struct worker *worker, bool *go, struct error *error)
+{
+    const struct walk *walk = worker->walk;
+    int64_t now_ms = clock_ms();
+    int64_t wait_ms = 0;
+
+    *go = true;
+    if (walk->hold == NULL || now_ms - worker->held_ms < HOLD_EVERY_MS)
+        return true;
+    worker->held_ms = now_ms;
+    if (!walk->hold(worker->session, &worker->settings, walk->work, &wait_ms, error))
+        return false;
+    if (wait_ms > 0 && !stop_sleep_ms(worker->run->stop, wait_ms, error))
+        return false;
+    *go = wait_ms == 0 || wanted_otherwise(worker);
+    return true;
+}
+
+/* A chunk, if the session lives and nothing holds us. */
+static bool session_turn(struct worker *worker, enum turn *turn, struct error *error)
+{
+    bool go;
+
+    if ((!session_alive(worker->session) && !open_session(worker, error)) ||
+        !may_go(worker, &go, error))
+        return false;
+    *turn = TURN_HELD;
+    return !go || take_turn(worker, turn, error);
+}
+
 static bool work(struct worker *worker, struct error *error)
 {
     struct retry retry;
@@ -468,14 +512,15 @@ static bool work(struct worker *worker, struct error *error)
         }
         if (!stop_check(worker->run->stop, error) || !rest(worker, delay_ms, error))
             return false;
-        if ((!session_alive(worker->session) && !open_session(worker, error)) ||
-            !take_turn(worker, &turn, error)) {
+        if (!session_turn(worker, &turn, error)) {
             if (crew_failed(worker->crew))
                 return true; /* cancelled: the first error is known already */
             if (!recover(worker, &retry, error))
                 return false;
             continue;
         }
+        if (turn == TURN_HELD)
+            continue;
         retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
         note_pause(worker, turn == TURN_PAUSED);
         if (turn == TURN_END) {

@@ -70,6 +70,13 @@ struct walk {
     bool (*prepare)(struct session *session, void *work, struct error *error);
     /* The work of one chunk. Called by several threads at once, each with a session of its own. */
     bool (*chunk)(struct walk_chunk *chunk, void *work, struct error *error);
+    /*
+     * Asked by each worker between its chunks, outside a transaction, once a second: how long it
+     * should wait, in milliseconds, for something that does not get better by waiting in one. Says
+     * why in the progress itself. NULL: nobody asks.
+     */
+    bool (*hold)(struct session *session, const struct settings *settings, void *work,
+                 int64_t *wait_ms, struct error *error);
     void *work;
     int64_t units_first; /* size of a worker's first chunk */
     int64_t units_max;

@@ -529,9 +529,16 @@ bool session_commit(struct session *session, struct error *error)
     return ok;
 }
 
+enum { ROLLBACKS_MAX = 10 };
+
+/*
+ * A cancel that comes late, or the statement_timeout of the transaction, may hit the ROLLBACK: then
+ * the transaction has failed, but is still there. Its settings are gone with that, so the next one
+ * is hit by another cancel only.
+ */
 void session_rollback(struct session *session)
 {
-    if (session_in_transaction(session))
+    for (int i = 0; i < ROLLBACKS_MAX && session_in_transaction(session); i++)
         PQclear(PQexec(session->connection, "ROLLBACK"));
 }
 
