@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "tests/harness.h"
@@ -819,6 +820,124 @@ static void a_unique_column_is_changed_where_that_is_possible(void)
 /* --------------------------------------------------------------------------------------------
  * verbs */
 
+/* From its first chunk on, a rollback is the job's own: nothing else is done to it meanwhile. */
+static void a_rollback_that_is_interrupted_is_gone_on_with(void)
+{
+    struct t_process *process;
+    struct t_result result;
+
+    make_rows(5000);
+    RUN(0, "backfill", "t", "--set", "n = 1", "--undo", "saved", SLOWLY("100ms"), "-s",
+        "workers=1");
+    process = t_start("rollback", JOB, "--yes", NULL);
+    t_wait_until("SELECT coalesce(sum(rows), 0) > 300 FROM pghaul.span WHERE phase = 'restore'",
+                 "t", 30);
+    t_kill(process, SIGINT);
+    t_wait(process, &result);
+    t_expect_status(&result, 5);
+    t_expect_err(&result, "pghaul");
+    REFUSED(3, "is not done", "finish", JOB, "--yes");
+    REFUSED(3, "being rolled back", "abort", JOB, "--yes");
+    REFUSED(3, "works on", "backfill", "t", "--set", "n = 2");
+    RUN(0, "set", JOB, "policy=off", "workers=2");
+    t_run(&result, "resume", JOB, NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "5000 rows restored, 0 left");
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
+    t_expect(STATE, "rolled_back");
+    expect_nothing_left();
+}
+
+static void one_of_the_first_rows_that_fails_is_named(void)
+{
+    make_rows(100);
+    REFUSED(3, "key {7}", "backfill", "t", "--set", "n = 1 / (id - 7)");
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
+}
+
+static void it_walks_by_another_unique_index(void)
+{
+    make_rows(3000);
+    t_sql("ALTER TABLE t ADD COLUMN a text NOT NULL DEFAULT '', ADD COLUMN \"B c\" int NOT NULL "
+          "DEFAULT 0;\n"
+          "UPDATE t SET a = (id % 7)::text, \"B c\" = id;\n"
+          "CREATE UNIQUE INDEX by_a ON t (a, \"B c\"); CREATE INDEX by_other ON t (other)");
+    REFUSED(3, "is not unique", "backfill", "t", "--set", "n = 1", "-s", "key=other");
+    REFUSED(3, "there is no index", "backfill", "t", "--set", "n = 1", "-s", "key=a");
+    REFUSED(2, "cannot be", "backfill", "t", "--set", "n = 1", "-s", "key=a;b");
+    RUN(0, "backfill", "t", "--set", "n = n + 1", "-s", "key=a,\"B c\"", "-s", "chunk.wal=64kB");
+    t_expect(WRONG, "0");
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* A statement of one's own, beside somebody who holds a row: exactly once, too. */
+static void a_statement_of_ones_own_is_run_once_for_each_key(void)
+{
+    const char *path = t_format("/tmp/pghaul-test-%d.sql", (int)getpid());
+    struct t_session *holder = t_session("holder");
+    struct t_process *process;
+
+    make_rows(5000);
+    write_file(path, "UPDATE t SET n = 1");
+    REFUSED(2, ":range(ALIAS)", "backfill", "t", "--sql-file", path);
+    write_file(path, "UPDATE t AS u SET n = u.n + 1 FROM (VALUES (1)) AS v (x)\n"
+                     " WHERE :range(u) AND v.x = 1;\n");
+    REFUSED(2, "--sql-file goes with", "backfill", "t", "--sql-file", path, "--where", "true");
+    t_do(holder, "BEGIN; SELECT FROM t WHERE id IN (1234, 2345) FOR UPDATE");
+    process = t_start("backfill", "t", "--sql-file", path, "-s", "chunk.wal=64kB", NULL);
+    t_wait_until("SELECT to_regclass('pghaul.todo_1') IS NOT NULL", "t", 30);
+    t_wait_until("SELECT count(*) = 4998 FROM t WHERE n = 1", "t", 60);
+    t_do(holder, "COMMIT");
+    wait_ok(process);
+    t_expect(WRONG, "0");
+    remove(path);
+    expect_nothing_left();
+}
+
+/* Not put off for ever as if somebody had it. */
+static void a_row_that_takes_too_long_by_itself_is_named(void)
+{
+    make_rows(100);
+    t_sql("CREATE FUNCTION slow(id int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN\n"
+          "    PERFORM pg_sleep(2) WHERE id = 60; RETURN 1; END $$");
+    REFUSED(1, "key (60)", "backfill", "t", "--set", "n = slow(id)");
+    t_sql("CREATE OR REPLACE FUNCTION slow(id int) RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    RUN(0, "resume", JOB);
+    t_expect(WRONG, "0");
+}
+
+static void it_waits_at_the_bloat_budget_or_vacuums(void)
+{
+    struct t_process *process;
+    int64_t written;
+
+    make_rows(50000);
+    t_sql("ALTER TABLE t SET (autovacuum_enabled = off)");
+    process = t_start("backfill", "t", "--set", "n = n + 1", "-s", "bloat.budget=1MB",
+                      SLOWLY("30ms"), NULL);
+    t_wait_until("SELECT to_regclass('pghaul.span') IS NOT NULL", "t", 30);
+    t_wait_until("SELECT n_dead_tup * 90 > 1024 * 1024 FROM pg_stat_all_tables\n"
+                 " WHERE relid = 't'::regclass",
+                 "t", 60);
+    clock_sleep_ms(3000); /* it looks once a second */
+    written = t_int("SELECT count(*) FROM t WHERE n = 1");
+    clock_sleep_ms(2000);
+    assert_int_equal(t_int("SELECT count(*) FROM t WHERE n = 1"), written);
+    assert_true(written < 50000);
+    RUN(0, "set", JOB, "vacuum=on", "policy=off", "chunk.wal=64MB");
+    wait_ok(process);
+    t_expect(WRONG, "0");
+    t_expect("SELECT vacuum_count > 0 FROM pg_stat_all_tables WHERE relid = 't'::regclass", "t");
+}
+
 static void finish_and_abort_leave_only_history(void)
 {
     struct t_process *process;
@@ -953,6 +1072,12 @@ int main(void)
         t_test(finish_and_abort_leave_only_history),
         t_test(pause_resume_and_workers_act_while_it_runs),
         t_test(a_signal_stops_it_and_resume_finishes),
+        t_test(a_rollback_that_is_interrupted_is_gone_on_with),
+        t_test(one_of_the_first_rows_that_fails_is_named),
+        t_test(it_walks_by_another_unique_index),
+        t_test(a_statement_of_ones_own_is_run_once_for_each_key),
+        t_test(a_row_that_takes_too_long_by_itself_is_named),
+        t_test(it_waits_at_the_bloat_budget_or_vacuums),
         t_test(a_dry_run_changes_nothing),
         t_test(with_json_every_line_is_an_object),
     };
