@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "copy/lock.h"
 #include "engine/base/clock.h"
 #include "engine/job/walk.h"
 #include "engine/pg/sql.h"
@@ -12,6 +13,8 @@
 enum {
     REVISIT_ROWS = 500,
     RESERVE_MS = 50, /* for cursor and COMMIT, which follow the statement */
+    PLAIN_LOCK_MS = 10,
+    CAREFUL_CHUNKS = 20,
     ROUND_FIRST_MS = 50,
     ROUND_MAX_MS = 1000,
 };
@@ -24,19 +27,17 @@ static const char ONE_SPAN[] = "SELECT NULL::text[], NULL::text[]";
 bool batch_limit_ms(struct session *session, const struct settings *settings, int64_t *limit_ms,
                     struct error *error)
 {
-    ROWS_AUTO rows = {0};
+    int64_t deadlock_ms;
 
-    if (!session_query(session, &rows,
-                       "SELECT setting::bigint FROM pg_settings WHERE name = 'deadlock_timeout'",
-                       NO_PARAMS, error))
+    if (!lock_deadlock_timeout(session, &deadlock_ms, error))
         return false;
-    *limit_ms = rows_int64(&rows, 0, 0) - settings->lock_timeout_ms - RESERVE_MS;
+    *limit_ms = deadlock_ms - settings->lock_timeout_ms - RESERVE_MS;
     if (settings->chunk_time_ms <= *limit_ms)
         return true;
     error_set(error, ERROR_USAGE,
               "chunk.time and lock.timeout together must stay below the server's deadlock_timeout, "
-              "which is %s ms",
-              rows_text(&rows, 0, 0));
+              "which is %" PRId64 " ms",
+              deadlock_ms);
     error_detail(error, "a longer transaction could make the application the victim of a deadlock");
     return error_hint(error, "use -s chunk.time=%" PRId64 "ms or less",
                       *limit_ms > 1 ? *limit_ms : 1);
@@ -99,13 +100,13 @@ void batch_conditions_sql(const struct batch_plan *plan, const struct order *ord
 }
 
 /* Row locks are held from the statement to COMMIT: see batch.h about deadlock_timeout. */
-static bool set_limits(struct session *session, const struct batch_work *work, int64_t spent_ms,
-                       struct error *error)
+static bool set_limits(struct session *session, const struct batch_work *work, int64_t lock_ms,
+                       int64_t spent_ms, struct error *error)
 {
     TEXT_AUTO sql = {0};
 
-    batch_conditions_sql(work->plan, &work->order, "chunk", work->lock_ms,
-                         work->limit_ms - spent_ms, &sql);
+    batch_conditions_sql(work->plan, &work->order, "chunk", lock_ms, work->limit_ms - spent_ms,
+                         &sql);
     return session_run_text(session, &sql, error);
 }
 
@@ -128,21 +129,67 @@ static bool run_own(struct walk_chunk *chunk, const struct batch_work *work, con
     return true;
 }
 
-static bool write_rows(struct walk_chunk *chunk, const struct batch_work *work, const char *from,
-                       const char *to, struct error *error)
+static bool run_counted(struct walk_chunk *chunk, const struct text *statement, const char *from,
+                        const char *to, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (work->plan->action == BATCH_STATEMENT)
-        return run_own(chunk, work, from, to, error);
-    if (!session_query(chunk->session, &rows, text_string(&work->statement), PARAMS(from, to),
-                       error))
+    if (!session_query(chunk->session, &rows, text_string(statement), PARAMS(from, to), error))
         return false;
     chunk->rows += rows_int64(&rows, 0, 0);
     chunk->counts.written += rows_int64(&rows, 0, 1);
     chunk->counts.later += rows_int64(&rows, 0, 2);
     chunk->counts.refused += rows_int64(&rows, 0, 3);
     return true;
+}
+
+static bool write_rows(struct walk_chunk *chunk, const struct batch_work *work, const char *from,
+                       const char *to, struct error *error)
+{
+    return work->plan->action == BATCH_STATEMENT
+               ? run_own(chunk, work, from, to, error)
+               : run_counted(chunk, &work->statement, from, to, error);
+}
+
+/* The bound of a chunk is the key of its last row: unless it is the span's, its rows are counted.
+ */
+static bool run_plain(struct walk_chunk *chunk, const struct batch_work *work, struct error *error)
+{
+    struct params range = PARAMS(chunk->from, chunk->to);
+    ROWS_AUTO rows = {0};
+    bool known = work->plan->where == NULL && !chunk->last;
+
+    if ((!known &&
+         !session_query(chunk->session, &rows, text_string(&work->visited), range, error)) ||
+        !session_execute(chunk->session, text_string(&work->plain), range, &chunk->counts.written,
+                         error))
+        return false;
+    chunk->rows = known ? chunk->units : rows_int64(&rows, 0, 0);
+    return true;
+}
+
+/* *done: the chunk is written. Else nothing of it is, and the other statement is next. */
+static bool try_plain(struct walk_chunk *chunk, const struct batch_work *work, bool *done,
+                      struct error *error)
+{
+    *done = false;
+    if (work->plain.used == 0 || atomic_load(work->careful) > 0) {
+        if (work->plain.used > 0)
+            atomic_fetch_sub(work->careful, 1);
+        return true;
+    }
+    if (!set_limits(chunk->session, work, PLAIN_LOCK_MS, 0, error))
+        return false;
+    *done = run_plain(chunk, work, error);
+    if (*done || !session_alive(chunk->session))
+        return *done;
+    if (strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0 && chunk->units > 1) {
+        error->retryable = true; /* at half the size */
+        return false;
+    }
+    if (error->code == ERROR_LOCK)
+        atomic_store(work->careful, CAREFUL_CHUNKS);
+    return session_run(chunk->session, "ROLLBACK TO SAVEPOINT chunk", error);
 }
 
 /* Does the row fail for what it is, so that it will again? Not: a lock, a limit, the connection. */
@@ -235,7 +282,7 @@ static bool isolate(struct walk_chunk *chunk, const struct batch_work *work, con
         const char *hi = half == 0 ? rows_text(&rows, 0, 0) : to;
         struct walk_chunk before = *chunk;
 
-        if (!set_limits(chunk->session, work, clock_ms() - start_ms, error))
+        if (!set_limits(chunk->session, work, work->lock_ms, clock_ms() - start_ms, error))
             return false;
         if (write_rows(chunk, work, lo, hi, error))
             continue;
@@ -250,11 +297,12 @@ static bool batch_chunk(struct walk_chunk *chunk, void *arg, struct error *error
 {
     const struct batch_work *work = arg;
     int64_t start_ms = clock_ms();
+    bool done;
 
-    if (!check_table(chunk->session, work->plan, error) ||
-        !set_limits(chunk->session, work, 0, error))
+    if (!check_table(chunk->session, work->plan, error) || !try_plain(chunk, work, &done, error) ||
+        (!done && !set_limits(chunk->session, work, work->lock_ms, clock_ms() - start_ms, error)))
         return false;
-    if (!write_rows(chunk, work, chunk->from, chunk->to, error) &&
+    if (!done && !write_rows(chunk, work, chunk->from, chunk->to, error) &&
         !isolate(chunk, work, chunk->from, chunk->to, start_ms, error))
         return false;
     chunk->bytes = chunk->counts.written * work->plan->row_wal_bytes;
@@ -263,13 +311,14 @@ static bool batch_chunk(struct walk_chunk *chunk, void *arg, struct error *error
 
 /*
  * Probes beat scans for a chunk, whatever the statistics say; a table without them would be read
- * as a whole otherwise.
+ * as a whole otherwise. The rows of a chunk stay in memory: chunk.wal bounds them.
  */
 bool batch_set_session(struct session *session, const struct batch_plan *plan,
                        const struct order *order, bool local, struct error *error)
 {
     return session_set(session, "enable_seqscan", "off", local, error) &&
            session_set(session, "random_page_cost", "1", local, error) &&
+           session_set(session, "work_mem", "64MB", local, error) &&
            (!plan->skip_triggers ||
             session_set(session, "session_replication_role", "replica", local, error)) &&
            (order->search_path == NULL ||
@@ -325,6 +374,7 @@ static bool work_init(struct batch_work *work, struct run *run, const struct bat
         batch_own_statement(plan, run->job.id, way, &work->lock, &work->statement, &work->gone);
     else
         batch_statement(plan, run->job.id, way, &work->statement);
+    batch_plain_statement(plan, run->job.id, way, &work->plain, &work->visited);
     expand_range(work, run, "SELECT count(*) FROM {walked} WHERE {range}", &work->count);
     /* A row that is in todo already stays there. */
     expand_range(
@@ -347,6 +397,8 @@ static bool work_init(struct batch_work *work, struct run *run, const struct bat
 static void work_deinit(struct batch_work *work)
 {
     text_deinit(&work->statement);
+    text_deinit(&work->plain);
+    text_deinit(&work->visited);
     text_deinit(&work->lock);
     text_deinit(&work->gone);
     text_deinit(&work->count);
@@ -392,6 +444,7 @@ static bool walk_way(struct run *run, const struct batch_plan *plan, const char 
 {
     struct arena arena = {0};
     struct batch_work work;
+    atomic_int careful = 0;
     bool ok = work_init(&work, run, plan, way, &arena, error);
     struct walk walk = {
         .phase = phase,
@@ -406,6 +459,7 @@ static bool walk_way(struct run *run, const struct batch_plan *plan, const char 
         .longest_ms = &work.longest_ms,
     };
 
+    work.careful = &careful;
     ok = ok && walk_run(run, &walk, error) && keep_longest(run, &work, error);
     work_deinit(&work);
     arena_deinit(&arena);

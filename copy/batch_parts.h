@@ -13,6 +13,9 @@ struct batch_work {
     enum batch_way way;
     struct order order;
     struct text statement;
+    struct text plain;   /* tried before it; empty: not */
+    struct text visited; /* how many rows that looks at */
+    atomic_int *careful; /* chunks for which that is not tried, because somebody was in the way */
     struct text lock;    /* of BATCH_STATEMENT, before it */
     struct text gone;    /* and after it; empty: nothing */
     struct text count;   /* rows in a range */

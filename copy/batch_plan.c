@@ -42,6 +42,7 @@ static const struct field PLAN_FIELDS[] = {
     FIELD_OF(FIELD_STRING, batch_plan, statement_rest),
     FIELD_OF(FIELD_STRING, batch_plan, alias),
     FIELD_OF(FIELD_BOOL, batch_plan, varies),
+    FIELD_OF(FIELD_BOOL, batch_plan, plain),
     FIELD_OF(FIELD_BOOL, batch_plan, strong),
     FIELD_OF(FIELD_BOOL, batch_plan, skip_triggers),
     FIELD_OF(FIELD_BOOL, batch_plan, skip_errors),

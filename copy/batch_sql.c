@@ -75,6 +75,13 @@ static const char NEVER_LATER[] = ",\n"
 static const char ALL_GONE[] = ",\n"
                                "gone AS (DELETE FROM {todo} AS k WHERE {range})";
 
+/* Values are computed twice: only where that makes no difference. */
+static const char PLAIN[] = "UPDATE ONLY {table} AS r SET {assignments}\n"
+                            " WHERE {range}{and_where}\n"
+                            "   AND record_image_ne(ROW({now}), ROW({then}))";
+
+static const char VISITED[] = "SELECT count(*) FROM ONLY {table} AS r WHERE {range}{and_where}";
+
 static const char COUNTS[] =
     "\n"
     "SELECT (SELECT count(*) FROM scanned), (SELECT count(*) FROM written),\n"
@@ -293,6 +300,40 @@ static void add_written(struct pieces *pieces, enum batch_way way)
                                    : "{k_of_h}{and_old_of_h}");
 }
 
+/* {range} and {and_where}. */
+static void add_range(struct pieces *pieces, const struct order *order, enum batch_way way)
+{
+    const struct batch_plan *plan = pieces->plan;
+    TEXT_AUTO piece = {0};
+
+    text_append(&piece, order->range);
+    add(pieces, "range", &piece);
+    text_clear(&piece);
+    if (plan->where != NULL && (way == BATCH_WALK || way == BATCH_REVISIT))
+        text_appendf(&piece, "\n       AND (%s)", plan->where);
+    add(pieces, "and_where", &piece);
+}
+
+void batch_plain_statement(const struct batch_plan *plan, int64_t job, enum batch_way way,
+                           struct text *sql, struct text *visited)
+{
+    struct pieces pieces = {.plan = plan};
+    struct order order;
+    bool inverse = way == BATCH_INVERSE;
+
+    if (!plan->plain || (way != BATCH_WALK && !inverse))
+        return;
+    batch_order(plan, job, way, &pieces.arena, &order);
+    add_range(&pieces, &order, way);
+    add_tables(&pieces, job);
+    add_columns(&pieces, "assignments", "", "{c} = {value}", inverse);
+    add_columns(&pieces, "now", "", "r.{c}::{image}", inverse);
+    add_columns(&pieces, "then", "", "({value})::{image}", inverse);
+    sql_expand(sql, PLAIN, pieces.names);
+    sql_expand(visited, VISITED, pieces.names);
+    arena_deinit(&pieces.arena);
+}
+
 void batch_statement(const struct batch_plan *plan, int64_t job, enum batch_way way,
                      struct text *sql)
 {
@@ -301,13 +342,7 @@ void batch_statement(const struct batch_plan *plan, int64_t job, enum batch_way 
     TEXT_AUTO piece = {0};
 
     batch_order(plan, job, way, &pieces.arena, &order);
-    text_append(&piece, order.range);
-    add(&pieces, "range", &piece);
-    text_clear(&piece);
-    if (plan->where != NULL && (way == BATCH_WALK || way == BATCH_REVISIT))
-        text_appendf(&piece, "\n       AND (%s)", plan->where);
-    add(&pieces, "and_where", &piece);
-    text_clear(&piece);
+    add_range(&pieces, &order, way);
     text_append(&piece, is_put_back(plan, way) ? "" : "r.ctid AS at, r.xmin AS by, ");
     add(&pieces, "at", &piece);
     text_clear(&piece);

@@ -25,8 +25,7 @@ int64_t lock_wait_ms(int64_t limit_ms)
     return limit_ms > 2 * LOCK_WORK_MS ? limit_ms - LOCK_WORK_MS : (limit_ms + 1) / 2;
 }
 
-bool lock_check_settings(struct session *session, const struct settings *settings,
-                         struct error *error)
+bool lock_deadlock_timeout(struct session *session, int64_t *ms, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
@@ -34,18 +33,28 @@ bool lock_check_settings(struct session *session, const struct settings *setting
                        "SELECT setting::bigint FROM pg_settings WHERE name = 'deadlock_timeout'",
                        NO_PARAMS, error))
         return false;
-    if (settings->lock_timeout_ms * 2 < rows_int64(&rows, 0, 0) &&
-        settings->cutover_wait_ms * 2 < rows_int64(&rows, 0, 0))
+    *ms = rows_int64(&rows, 0, 0);
+    return true;
+}
+
+bool lock_check_settings(struct session *session, const struct settings *settings,
+                         struct error *error)
+{
+    int64_t deadlock_ms;
+
+    if (!lock_deadlock_timeout(session, &deadlock_ms, error))
+        return false;
+    if (settings->lock_timeout_ms * 2 < deadlock_ms && settings->cutover_wait_ms * 2 < deadlock_ms)
         return true;
     error_set(error, ERROR_USAGE,
               "lock.timeout and cutover.wait must be less than half of the server's "
-              "deadlock_timeout, which is %s ms",
-              rows_text(&rows, 0, 0));
+              "deadlock_timeout, which is %" PRId64 " ms",
+              deadlock_ms);
     error_detail(
         error,
         "otherwise the application, not pghaul, could be chosen as the victim of a deadlock");
     return error_hint(error, "use -s lock.timeout=%lldms or less",
-                      (long long)(rows_int64(&rows, 0, 0) / 2 - 1));
+                      (long long)(deadlock_ms / 2 - 1));
 }
 
 /*
@@ -142,16 +151,25 @@ bool lock_first_rung(struct run *run, const char *tables, struct error *error)
     return false;
 }
 
+/* Each of several tables would have a lock_timeout of its own: a writer who waits for the first
+ * one, while we wait for the second, waits for both. So the statement has one, too. */
 static void strong_lock_sql(const struct run *run, const char *tables, const char *mode,
                             struct text *sql)
 {
+    int64_t wait_ms = lock_wait_ms(run->job.settings.lock_timeout_ms);
+    bool several = strchr(tables, ',') != NULL;
+
     sql_expand(sql,
                SESSION_BEGIN ";\n"
-                             "SET LOCAL lock_timeout = {timeout};\n"
-                             "LOCK TABLE {tables} IN {mode} MODE",
-               SQL_NAMES({"timeout",
-                          sql_fragment(NUMBER(lock_wait_ms(run->job.settings.lock_timeout_ms)))},
-                         {"tables", sql_fragment(tables)}, {"mode", sql_fragment(mode)}));
+                             "SET LOCAL lock_timeout = {timeout};\n",
+               SQL_NAMES({"timeout", sql_fragment(NUMBER(wait_ms))}));
+    if (several)
+        sql_expand(sql, "SET LOCAL statement_timeout = {timeout};\n",
+                   SQL_NAMES({"timeout", sql_fragment(NUMBER(wait_ms + 1))}));
+    sql_expand(sql, "LOCK TABLE {tables} IN {mode} MODE",
+               SQL_NAMES({"tables", sql_fragment(tables)}, {"mode", sql_fragment(mode)}));
+    if (several)
+        text_append(sql, ";\nSET LOCAL statement_timeout = 0");
 }
 
 void lock_print_first_rung(const char *tables, struct text *script)
@@ -187,6 +205,14 @@ static bool strong_lock(struct run *run, const char *tables, const char *mode,
     return true;
 }
 
+/* 57014: the statement's own timeout, over several tables. */
+static bool is_in_the_way(const struct error *error)
+{
+    return error->code == ERROR_LOCK ||
+           strcmp(error->sqlstate, SQLSTATE_DEADLOCK_DETECTED) == 0 ||
+           strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0;
+}
+
 bool lock_tables(struct run *run, const char *tables, const char *mode, struct lock_report *report,
                  struct error *error)
 {
@@ -202,7 +228,7 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
             progress_moving(run->progress);
             return true;
         }
-        if (error->code != ERROR_LOCK && strcmp(error->sqlstate, SQLSTATE_DEADLOCK_DETECTED) != 0)
+        if (stop_wanted(run->stop) || !is_in_the_way(error))
             return false;
         if (!lock_describe_blockers(run->session, tables, &blockers, &ignored))
             text_clear(&blockers);

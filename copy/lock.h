@@ -32,8 +32,9 @@ struct lock_report {
 
 /*
  * Opens a transaction on run->session that holds `mode` on all of `tables` (SQL: names as
- * sql_append() writes qualified ones, comma separated, ONLY where wanted). On failure no
- * transaction is open; ERROR_LOCK names who holds what (exit status 6).
+ * sql_append() writes qualified ones, comma separated, ONLY where wanted); the waits for all of
+ * them have one deadline. On failure no transaction is open; ERROR_LOCK names who holds what (exit
+ * status 6).
  */
 bool lock_tables(struct run *run, const char *tables, const char *mode, struct lock_report *report,
                  struct error *error) MUST_CHECK;
@@ -59,6 +60,9 @@ bool lock_describe_blockers(struct session *session, const char *tables, struct 
  */
 bool lock_long_blocker(struct session *session, const char *tables, bool *found, struct text *who,
                        struct error *error) MUST_CHECK;
+
+/* The server's deadlock_timeout in milliseconds: who waits longer looks for a deadlock. */
+bool lock_deadlock_timeout(struct session *session, int64_t *ms, struct error *error) MUST_CHECK;
 
 /* Refuses settings that would let the application be the deadlock victim: lock.timeout >=
  * deadlock_timeout / 2. */

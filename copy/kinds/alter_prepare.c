@@ -438,21 +438,13 @@ bool alter_prepare(struct run *run, const struct alter_options *options, struct 
     return ok;
 }
 
+static void leave_by_sql(struct run *run, struct text *sql)
+{
+    copy_rename(run); /* it has its number now */
+    leave_sql(run, sql);
+}
+
 bool alter_store(struct run *run, struct error *error)
 {
-    const char *names[PHASES_MAX + 1];
-    TEXT_AUTO leave = {0};
-
-    phases_names(&alter_kind, names);
-    if (!schema_ensure(run->session, error))
-        return false;
-    if (session_begin(run->session, error) && job_insert(run->session, &run->job, names, error)) {
-        copy_rename(run);
-        leave_sql(run, &leave);
-        if (job_set_leave_sql(run->session, &run->job, text_string(&leave), error) &&
-            session_commit(run->session, error))
-            return true;
-    }
-    session_rollback(run->session);
-    return false;
+    return phases_store(run, &alter_kind, leave_by_sql, error);
 }

@@ -377,6 +377,25 @@ static bool is_strong(const struct preparation *prep)
     return false;
 }
 
+/* A trigger that may keep a row from being written, uncounted. */
+static const char KEEPERS[] =
+    "SELECT EXISTS (SELECT FROM pg_trigger\n"
+    "                WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled IN ('O', 'A')\n"
+    "                  AND tgtype & 1 = 1 AND tgtype & 2 = 2 AND tgtype & 16 = 16)";
+
+static bool plan_plain(struct preparation *prep, struct error *error)
+{
+    struct batch_plan *plan = prep->plan;
+    ROWS_AUTO rows = {0};
+
+    if (plan->action != BATCH_UPDATE || plan->undo == BATCH_UNDO_SAVED || plan->varies)
+        return true;
+    if (!session_query(prep->run->session, &rows, KEEPERS, PARAMS(NUMBER(prep->table->oid)), error))
+        return false;
+    plan->plain = !rows_bool(&rows, 0, 0);
+    return true;
+}
+
 static bool make_plan(struct preparation *prep, struct error *error)
 {
     const struct backfill_options *options = prep->options;
@@ -404,7 +423,7 @@ static bool make_plan(struct preparation *prep, struct error *error)
         return false;
     plan->columns_seen = arena_copy(&plan->arena, text_string(&seen));
     plan->strong = is_strong(prep);
-    return true;
+    return plan_plain(prep, error);
 }
 
 /* --------------------------------------------------------------------------------------- trial */
@@ -603,24 +622,16 @@ bool backfill_prepare(struct run *run, const struct backfill_options *options,
     return ok;
 }
 
+static void leave_by_sql(struct run *run, struct text *sql)
+{
+    batch_drop_sql(run->job.id, true, sql);
+    text_appendf(sql,
+                 "UPDATE pghaul.job SET state = 'aborted', ended_at = clock_timestamp() "
+                 "WHERE id = %" PRId64 ";\n",
+                 run->job.id);
+}
+
 bool backfill_store(struct run *run, struct error *error)
 {
-    const char *names[PHASES_MAX + 1];
-    TEXT_AUTO leave = {0};
-
-    phases_names(&backfill_kind, names);
-    if (!schema_ensure(run->session, error))
-        return false;
-    if (session_begin(run->session, error) && job_insert(run->session, &run->job, names, error)) {
-        batch_drop_sql(run->job.id, true, &leave);
-        text_appendf(&leave,
-                     "UPDATE pghaul.job SET state = 'aborted', ended_at = clock_timestamp() "
-                     "WHERE id = %" PRId64 ";\n",
-                     run->job.id);
-        if (job_set_leave_sql(run->session, &run->job, text_string(&leave), error) &&
-            session_commit(run->session, error))
-            return true;
-    }
-    session_rollback(run->session);
-    return false;
+    return phases_store(run, &backfill_kind, leave_by_sql, error);
 }

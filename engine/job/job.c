@@ -258,6 +258,15 @@ bool job_set_state(struct session *session, struct job *job, const char *state, 
                      reason ? reason : "");
 }
 
+bool job_set_reason(struct session *session, const struct job *job, const char *reason,
+                    struct error *error)
+{
+    return session_execute(
+        session,
+        "UPDATE pghaul.job SET reason = $2 WHERE id = $1::bigint AND state = 'running'",
+        PARAMS(NUMBER(job->id), reason), NULL, error);
+}
+
 bool job_set_wanted(struct session *session, const struct job *job, const char *wanted,
                     struct error *error)
 {

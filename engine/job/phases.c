@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/job/schema.h"
 #include "engine/pg/retry.h"
 
 enum { FOLLOWER_WAIT_MS = 200, GOT_ON_MS = 10000 };
@@ -18,6 +19,25 @@ void phases_names(const struct kind *kind, const char *names[PHASES_MAX + 1])
         names[count++] = at->name;
     }
     names[count] = NULL;
+}
+
+bool phases_store(struct run *run, const struct kind *kind,
+                  void (*leave)(struct run *run, struct text *sql), struct error *error)
+{
+    const char *names[PHASES_MAX + 1];
+    TEXT_AUTO sql = {0};
+
+    phases_names(kind, names);
+    if (!schema_ensure(run->session, error))
+        return false;
+    if (session_begin(run->session, error) && job_insert(run->session, &run->job, names, error)) {
+        leave(run, &sql);
+        if (job_set_leave_sql(run->session, &run->job, text_string(&sql), error) &&
+            session_commit(run->session, error))
+            return true;
+    }
+    session_rollback(run->session);
+    return false;
 }
 
 static const struct phase *find_phase(const struct kind *kind, const char *name)

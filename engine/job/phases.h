@@ -57,7 +57,7 @@ struct kind_words {
     const char *finish;   /* "finish JOB drops the old table of S.T" */
     const char *finished; /* "finished: the old table of S.T is dropped" */
     const char *aborted;  /* "aborted: S.T is as it was" */
-    const char *done;     /* "copied 5 of about 10 rows" */
+    const char *done;     /* "copied 5 of about 10 rows"; NULL: it walks no rows */
     /* What the verbs do, as next steps. */
     const char *next_rollback;
     const char *next_finish;
@@ -103,6 +103,14 @@ const char *kind_rest(const struct kind *kind);
 bool kind_is_ready(const struct kind *kind, const char *phase);
 /* Is `phase` behind the kind's `ready` phase: has cutover begun? */
 bool kind_is_past_ready(const struct kind *kind, const char *phase);
+
+/*
+ * Stores a planned job, run->job, with its phases: it has its id and name afterwards. `leave` then
+ * appends the SQL that takes the job away without the program. ERROR_REFUSED when the name is
+ * taken.
+ */
+bool phases_store(struct run *run, const struct kind *kind,
+                  void (*leave)(struct run *run, struct text *sql), struct error *error) MUST_CHECK;
 
 /* Names of a kind's phases, NULL-terminated, for job_insert(). The array is the caller's: at least
  * PHASES_MAX + 1. */

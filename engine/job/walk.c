@@ -263,14 +263,13 @@ static bool work_on(struct worker *worker, const struct rows *taken, struct chun
         .from = rows_text(taken, 0, 3),
         .settings = &worker->settings,
     };
-    bool last;
 
     if (!session_query(worker->session, &bound, worker->walk->bound_sql,
                        PARAMS(chunk.from, rows_text(taken, 0, 4), NUMBER(worker->size.units)),
                        error))
         return false;
     chunk.to = rows_text(&bound, 0, 0);
-    last = rows_bool(&bound, 0, 1);
+    chunk.last = rows_bool(&bound, 0, 1);
     chunk.units = rows_int64(&bound, 0, 2);
     if (!worker->walk->chunk(&chunk, worker->walk->work, error))
         return false;
@@ -278,9 +277,10 @@ static bool work_on(struct worker *worker, const struct rows *taken, struct chun
     measure->bytes = chunk.bytes;
     if (!session_execute(worker->session, MOVE_CURSOR,
                          PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, span, chunk.to,
-                                last ? "true" : "false", NUMBER(chunk.rows), NUMBER(chunk.bytes),
-                                NUMBER(chunk.counts.written), NUMBER(chunk.counts.later),
-                                NUMBER(chunk.counts.refused), NUMBER(chunk.counts.skipped)),
+                                chunk.last ? "true" : "false", NUMBER(chunk.rows),
+                                NUMBER(chunk.bytes), NUMBER(chunk.counts.written),
+                                NUMBER(chunk.counts.later), NUMBER(chunk.counts.refused),
+                                NUMBER(chunk.counts.skipped)),
                          NULL, error) ||
         !sample(worker, chunk.rows, error) || !session_commit(worker->session, error))
         return false;

@@ -52,6 +52,7 @@ struct walk_chunk {
                          NULL: the beginning */
     const char *to;   /* NULL: no bound */
     int64_t units;
+    bool last; /* of its span: then it may have fewer units than that */
     const struct settings *settings;
     /* out */
     int64_t rows;  /* for counters and progress */
