@@ -47,6 +47,38 @@ const struct command command_table[] = {
         .run = command_backfill,
     },
     {
+        .name = "index",
+        .group = "Jobs",
+        .arguments = "TABLE 'CREATE INDEX ..'",
+        .summary = "Build an index concurrently; drop what is left of a failed try, and retry",
+        .about = "Nobody who reads or writes waits for it; it waits for transactions that are "
+                 "older, and says\n"
+                 "for which. abort cancels a build, pause waits for its end.\n"
+                 "\n"
+                 "    pghaul index users 'CREATE INDEX users_email ON users (email)'\n",
+        .options = BIT(OPT_DRY_RUN) | BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .arguments_min = 2,
+        .arguments_max = 2,
+        .run = command_index,
+    },
+    {
+        .name = "validate",
+        .group = "Jobs",
+        .arguments = "TABLE [CONSTRAINT]",
+        .summary = "Validate a constraint that is NOT VALID, or add one that way first",
+        .about =
+            "Adding takes a strong lock, for moments, and no writer waits longer than lock.timeout;\n"
+            "a foreign key locks both tables within that time. Validation is in nobody's way.\n"
+            "\n"
+            "    pghaul validate orders orders_users_fkey\n"
+            "    pghaul validate orders --add 'CONSTRAINT orders_users_fkey FOREIGN KEY (user_id) "
+            "REFERENCES users'\n",
+        .options = BIT(OPT_ADD) | BIT(OPT_DRY_RUN) | BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .arguments_min = 1,
+        .arguments_max = 2,
+        .run = command_validate,
+    },
+    {
         .name = "status",
         .group = "Control of a job",
         .arguments = "[JOB]",
@@ -193,8 +225,8 @@ const struct command command_table[] = {
         .arguments = "alter|backfill|load|data [SET]",
         .summary = "Measure on a sandbox, or in the database of -d",
         .about =
-            "alter     a rebuild, beside the least that the same work can take and beside pg_repack\n"
-            "backfill  a change of every row, beside one UPDATE and beside the usual loop of small ones\n"
+            "alter     a rebuild, beside the least that it can take and beside pg_repack\n"
+            "backfill  a change of every row, beside one UPDATE and the usual loop of small ones\n"
             "load      only the load, against a database that somebody else works on\n"
             "data      make a data set: orders, orders-serial (its key is a serial) or acct\n",
         .options = BIT(OPT_ROWS) | BIT(OPT_SEED) | BIT(OPT_RUNS) | BIT(OPT_WORKERS) | BIT(OPT_DO) |

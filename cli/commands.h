@@ -10,6 +10,10 @@ bool command_alter(struct cli *cli, struct error *error) MUST_CHECK;
 /* cmd_backfill.c */
 bool command_backfill(struct cli *cli, struct error *error) MUST_CHECK;
 
+/* cmd_add.c */
+bool command_index(struct cli *cli, struct error *error) MUST_CHECK;
+bool command_validate(struct cli *cli, struct error *error) MUST_CHECK;
+
 /* cmd_status.c */
 bool command_status(struct cli *cli, struct error *error) MUST_CHECK;
 

@@ -160,6 +160,8 @@ static void work_lines(const struct job_view *view, struct text *out)
         label(out, "done");
         text_appendf(out, "%s\n", text_string(&phases));
     }
+    if (view->kind != NULL && view->kind->words.done == NULL)
+        return;
     label(out, view->kind == NULL ? "done" : view->kind->words.done);
     text_appendf(out, "%s of about %s rows, %s in %s chunks", COUNT(view->rows_done),
                  COUNT(view->rows_total), SIZE(view->bytes_written), COUNT(view->chunks));

@@ -4,8 +4,11 @@
 
 #include "copy/kinds/alter.h"
 #include "copy/kinds/backfill.h"
+#include "copy/kinds/index.h"
+#include "copy/kinds/validate.h"
 
-static const struct kind *const KINDS[] = {&alter_kind, &backfill_kind};
+static const struct kind *const KINDS[] = {&alter_kind, &backfill_kind, &index_kind,
+                                           &validate_kind};
 
 bool kind_find(const char *name, const struct kind **kind, struct error *error)
 {

@@ -60,6 +60,7 @@ enum option_id {
     OPT_UNDO,
     OPT_UNDO_SET,
     OPT_SQL_FILE,
+    OPT_ADD,
     OPT_COUNT,
 };
 
@@ -122,6 +123,7 @@ struct options {
     struct option_list undo_sets; /* --undo-set */
     const char *where;
     const char *sql_file;
+    const char *add;
     int undo; /* enum undo_how */
     bool delete_rows;
     const char *order_by;

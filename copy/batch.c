@@ -13,6 +13,7 @@
 enum {
     REVISIT_ROWS = 500,
     RESERVE_MS = 50, /* for cursor and COMMIT, which follow the statement */
+    LIMIT_PARTS = 4, /* a chunk that is this part of the limit will not run into it for a hiccup */
     PLAIN_LOCK_MS = 10,
     CAREFUL_CHUNKS = 20,
     ROUND_FIRST_MS = 50,
@@ -455,6 +456,7 @@ static bool walk_way(struct run *run, const struct batch_plan *plan, const char 
         .work = &work,
         .units_first = batch_is_revisit(way) ? REVISIT_ROWS : run->job.settings.chunk_rows,
         .units_max = batch_is_revisit(way) ? REVISIT_ROWS : INT64_C(1) << 30,
+        .chunk_ms_max = work.limit_ms / LIMIT_PARTS,
         .workers = batch_is_revisit(way) ? 1 : 0,
         .longest_ms = &work.longest_ms,
     };

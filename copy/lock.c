@@ -25,13 +25,23 @@ int64_t lock_wait_ms(int64_t limit_ms)
     return limit_ms > 2 * LOCK_WORK_MS ? limit_ms - LOCK_WORK_MS : (limit_ms + 1) / 2;
 }
 
+/* Ours, or a smaller one that a role or the database has been given: it may be the application's.
+ */
+static const char DEADLOCK_TIMEOUT[] =
+    "SELECT least(s.setting::bigint,\n"
+    "             (SELECT min(extract(epoch FROM (v || CASE WHEN v ~ '^[0-9]+$' THEN ' ms' ELSE '' "
+    "END)::interval) * 1000)::bigint\n"
+    "                FROM pg_db_role_setting AS r, unnest(r.setconfig) AS c,\n"
+    "                     substr(c, length('deadlock_timeout=') + 1) AS v\n"
+    "               WHERE c LIKE 'deadlock_timeout=%' AND r.setdatabase IN (0,\n"
+    "                     (SELECT oid FROM pg_database WHERE datname = current_database()))))\n"
+    "  FROM pg_settings AS s WHERE s.name = 'deadlock_timeout'";
+
 bool lock_deadlock_timeout(struct session *session, int64_t *ms, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(session, &rows,
-                       "SELECT setting::bigint FROM pg_settings WHERE name = 'deadlock_timeout'",
-                       NO_PARAMS, error))
+    if (!session_query(session, &rows, DEADLOCK_TIMEOUT, NO_PARAMS, error))
         return false;
     *ms = rows_int64(&rows, 0, 0);
     return true;
@@ -208,8 +218,7 @@ static bool strong_lock(struct run *run, const char *tables, const char *mode,
 /* 57014: the statement's own timeout, over several tables. */
 static bool is_in_the_way(const struct error *error)
 {
-    return error->code == ERROR_LOCK ||
-           strcmp(error->sqlstate, SQLSTATE_DEADLOCK_DETECTED) == 0 ||
+    return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_DEADLOCK_DETECTED) == 0 ||
            strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0;
 }
 

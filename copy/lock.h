@@ -61,7 +61,8 @@ bool lock_describe_blockers(struct session *session, const char *tables, struct 
 bool lock_long_blocker(struct session *session, const char *tables, bool *found, struct text *who,
                        struct error *error) MUST_CHECK;
 
-/* The server's deadlock_timeout in milliseconds: who waits longer looks for a deadlock. */
+/* The server's deadlock_timeout in milliseconds: who waits longer looks for a deadlock. The least
+ * that any role has here. */
 bool lock_deadlock_timeout(struct session *session, int64_t *ms, struct error *error) MUST_CHECK;
 
 /* Refuses settings that would let the application be the deadlock victim: lock.timeout >=

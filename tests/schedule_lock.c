@@ -61,6 +61,12 @@ static void lock_timeouts_that_could_make_the_application_the_victim_are_refused
     t_run(&result, "alter", "item", "--job", "j", "-s", "lock.timeout=600ms", NULL);
     assert_true(result.status == 2 || result.status == 3);
     t_expect_err(&result, "deadlock_timeout");
+    /* A role of the application's may have a shorter one than we. */
+    t_sql("CREATE ROLE hasty; ALTER ROLE hasty SET deadlock_timeout = '0.15s'");
+    t_run(&result, "alter", "item", NULL);
+    t_sql("DROP ROLE hasty");
+    t_expect_status(&result, 2);
+    t_expect_err(&result, "which is 150 ms");
 }
 
 /* F14, F44: it does not yield to short timeouts; the first rung waits until it does. */

@@ -46,7 +46,9 @@ const struct setting setting_table[] = {
      "again",
      AT(cutover_hold_ms)},
     {"snapshot.wait", SETTING_TIME, "10min", 0, 30 * DAY, NULL,
-     "how long the cut-over waits for snapshots older than the copy", AT(snapshot_wait_ms)},
+     "how long to wait for old transactions: the cut-over for snapshots older than the copy; "
+     "index and validate where giving up loses no work",
+     AT(snapshot_wait_ms)},
     {"log.budget", SETTING_SIZE, "0", 64 * KB, 1024 * TB, NULL,
      "size of the change log at which the job begins anew; 0: 10GB or 10 % of the table, the "
      "larger; a change counts from the next log on",

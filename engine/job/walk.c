@@ -299,6 +299,15 @@ static void note_longest(atomic_llong *longest_ms, long long ms)
         ;
 }
 
+/* What a chunk should take. */
+static int64_t chunk_ms(const struct worker *worker)
+{
+    int64_t max_ms = worker->walk->chunk_ms_max;
+
+    return max_ms > 0 && worker->settings.chunk_time_ms > max_ms ? max_ms
+                                                                 : worker->settings.chunk_time_ms;
+}
+
 static bool take_turn(struct worker *worker, enum turn *turn, struct error *error)
 {
     int64_t start_ms = clock_ms();
@@ -334,8 +343,7 @@ static bool take_turn(struct worker *worker, enum turn *turn, struct error *erro
         return false;
     measure.elapsed_ms = worker->busy_ms = clock_ms() - start_ms;
     note_longest(worker->walk->longest_ms, measure.elapsed_ms);
-    chunk_size_done(&worker->size, &measure, worker->settings.chunk_time_ms,
-                    worker->settings.chunk_wal_bytes);
+    chunk_size_done(&worker->size, &measure, chunk_ms(worker), worker->settings.chunk_wal_bytes);
     *turn = TURN_DONE;
     return true;
 }

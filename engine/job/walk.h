@@ -81,6 +81,8 @@ struct walk {
     void *work;
     int64_t units_first; /* size of a worker's first chunk */
     int64_t units_max;
+    int64_t
+        chunk_ms_max; /* a chunk should take no longer, whatever chunk.time says; 0: as it says */
     int workers; /* as many, whatever the job is set to; 0: settings.workers, also when it changes
                     while the walk is under way */
     /* Raised to the longest transaction of a chunk, in milliseconds; NULL: nobody asks. */

@@ -1,0 +1,260 @@
+#include "copy/kinds/addition.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/job/view.h"
+#include "engine/pg/sql.h"
+
+/* --------------------------------------------------------------------------------- before the job
+ */
+
+/* What matters where nothing is copied. */
+static const char *const MATTERS[] = {
+    "standby",         "read-only",       "schema-owner", "privilege-pghaul",
+    "system-table",    "not-a-table",     "own-schema",   "privilege-pghaul-tables",
+    "temporary",       "privilege-owner", "partitioned",  "privilege-database",
+    "inherits-parent", "privilege-temp",  "job-open",     NULL,
+};
+
+bool addition_table(struct session *session, const char *typed, struct arena *arena,
+                    struct table **table, struct error *error)
+{
+    struct findings findings = {0};
+    uint32_t oid;
+    bool ok = inspect_server(session, &findings, error) &&
+              table_find(session, typed, session_user_search_path(session), &oid, error) &&
+              table_describe(session, oid, arena, table, error) &&
+              inspect_table(session, *table, &findings, error);
+
+    if (ok) {
+        findings_keep(&findings, MATTERS);
+        ok = findings_refuse(&findings, typed, error);
+    }
+    findings_deinit(&findings);
+    return ok;
+}
+
+bool addition_clone(struct session *session, const char *schema, const char *table,
+                    const char *name, bool with_indexes, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    sql_expand(&sql, "CREATE TEMPORARY TABLE {name} (LIKE {table} INCLUDING GENERATED{indexes})",
+               SQL_NAMES({"name", sql_ident(name)}, {"table", sql_table(schema, table)},
+                         {"indexes", sql_fragment(with_indexes ? " INCLUDING INDEXES" : "")}));
+    if (session_run_text(session, &sql, error) &&
+        session_set(session, "search_path", session_user_search_path(session), true, error))
+        return true;
+    return error_refuse(error, NULL);
+}
+
+void addition_to_json(const struct addition_field *fields, int count, struct text *out)
+{
+    json_t *object = json_object();
+    char *dumped;
+
+    for (int i = 0; i < count; i++)
+        json_object_set_new(object, fields[i].name,
+                            *fields[i].value == NULL ? json_null() : json_string(*fields[i].value));
+    dumped = json_dumps(object, JSON_COMPACT);
+    text_append(out, dumped);
+    free(dumped);
+    json_decref(object);
+}
+
+bool addition_from_json(const char *json, const struct addition_field *fields, int count,
+                        struct arena *arena, struct error *error)
+{
+    json_t *object = json_loads(json, 0, NULL);
+
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return error_set(error, ERROR_INTERNAL, "the plan of the job cannot be read");
+    }
+    for (int i = 0; i < count; i++)
+        *fields[i].value =
+            arena_copy(arena, json_string_value(json_object_get(object, fields[i].name)));
+    json_decref(object);
+    return true;
+}
+
+void addition_fill_job(struct run *run, const struct kind *kind, const struct table *table,
+                       const char *job_name, const char *spec_name, const char *spec,
+                       const struct settings *settings)
+{
+    struct job *job = &run->job;
+    json_t *object = json_pack("{s:s, s:s}", "table", table->name, spec_name, spec);
+    char *dumped = json_dumps(object, JSON_COMPACT);
+
+    job->name = arena_copy(&job->arena, job_name);
+    job->kind = kind->name;
+    job->table_schema = arena_copy(&job->arena, table->schema);
+    job->table_name = arena_copy(&job->arena, table->name);
+    job->source_oid = table->oid;
+    job->spec = arena_copy(&job->arena, dumped);
+    job->rows_total = table->row_estimate > 0 ? table->row_estimate : 0;
+    job->settings = *settings;
+    free(dumped);
+    json_decref(object);
+}
+
+static void end_by_sql(struct run *run, struct text *sql)
+{
+    text_appendf(sql,
+                 "UPDATE pghaul.job SET state = 'aborted', wanted = 'abort',\n"
+                 "       ended_at = clock_timestamp() WHERE id = %" PRId64 ";\n",
+                 run->job.id);
+}
+
+bool addition_store(struct run *run, const struct kind *kind, struct error *error)
+{
+    return phases_store(run, kind, end_by_sql, error);
+}
+
+/* ----------------------------------------------------------------------------------- what it added
+ */
+
+int64_t addition_added(const struct job *job)
+{
+    json_t *facts = json_loads(job->facts, 0, NULL);
+    int64_t added = json_integer_value(json_object_get(facts, "added"));
+
+    json_decref(facts);
+    return added;
+}
+
+bool addition_set_added(struct run *run, int64_t added, const char *undo, struct error *error)
+{
+    TEXT_AUTO leave = {0};
+
+    text_appendf(&leave, "%s;\n", undo);
+    end_by_sql(run, &leave);
+    return job_set_fact(run->session, &run->job, "added", NUMBER(added), error) &&
+           job_set_fact(run->session, &run->job, "kept", "true", error) &&
+           job_set_leave_sql(run->session, &run->job, text_string(&leave), error);
+}
+
+/* ------------------------------------------------------------------------------------------ verbs
+ */
+
+static bool state_is(const struct run *run, const char *state)
+{
+    return strcmp(run->job.state, state) == 0;
+}
+
+static bool refuse(const struct run *run, const char *why, const char *hint, struct error *error)
+{
+    error_set(error, ERROR_REFUSED, "job %s %s", run->job.name, why);
+    return error_hint(error, "%s", hint);
+}
+
+static bool end(struct run *run, const char *state, struct error *error)
+{
+    return job_set_state(run->session, &run->job, state, NULL, error) && run_unlead(run, error);
+}
+
+static bool may_rollback(const struct run *run, const char *why_not, struct error *error)
+{
+    if (state_is(run, "finished") || state_is(run, "aborted"))
+        return refuse(run, "is over", "drop what it added yourself", error);
+    return addition_added(&run->job) != 0 || job_open(&run->job) ||
+           refuse(run, why_not, "there is nothing to take back", error);
+}
+
+/* The table of that name now; a copy may have taken its place since, with all that it has. */
+static const char NOW[] =
+    "SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace\n"
+    " WHERE n.nspname = $1 AND c.relname = $2";
+
+/* May what was added be taken away from under the table? Not while another job copies it. */
+static bool check_table(struct run *run, struct error *error)
+{
+    const struct job *job = &run->job;
+    struct arena arena = {0};
+    const char *other, *state;
+    ROWS_AUTO rows = {0};
+    bool ok;
+
+    if (!session_query(run->session, &rows, NOW, PARAMS(job->table_schema, job->table_name), error))
+        return false;
+    if (rows_count(&rows) == 1 && (uint32_t)rows_int64(&rows, 0, 0) != job->source_oid) {
+        error_set(error, ERROR_REFUSED, "%s.%s is not the table that job %s worked on",
+                  job->table_schema, job->table_name, job->name);
+        return error_hint(error, "drop what it added yourself");
+    }
+    ok = job_on_table(run->session, job->source_oid, &arena, &other, &state, error);
+    if (ok && other != NULL && strcmp(other, job->name) != 0) {
+        ok = error_set(error, ERROR_REFUSED, "job %s works on %s.%s", other, job->table_schema,
+                       job->table_name);
+        error_detail(error, "it is %s", state);
+        error_hint(error, "pghaul status %s shows it", SHELL_WORD(other));
+    }
+    arena_deinit(&arena);
+    return ok;
+}
+
+bool addition_rollback(struct run *run, const char *why_not, addition_take_back *take_back,
+                       struct error *error)
+{
+    if (state_is(run, "rolled_back"))
+        return true;
+    return may_rollback(run, why_not, error) && run_lead(run, error) &&
+           may_rollback(run, why_not, error) &&
+           (addition_added(&run->job) == 0 || (check_table(run, error) && take_back(run, error))) &&
+           end(run, "rolled_back", error);
+}
+
+static bool may_finish(const struct run *run, struct error *error)
+{
+    return state_is(run, "done") ||
+           refuse(run, "is not done", "pghaul resume continues it, pghaul abort ends it", error);
+}
+
+bool addition_finish(struct run *run, struct error *error)
+{
+    if (state_is(run, "finished"))
+        return true;
+    return may_finish(run, error) && run_lead(run, error) && may_finish(run, error) &&
+           end(run, "finished", error);
+}
+
+static bool may_abort(const struct run *run, struct error *error)
+{
+    return job_open(&run->job) || refuse(run, "is over", "rollback drops what it added", error);
+}
+
+bool addition_abort(struct run *run, addition_take_back *take_back, struct error *error)
+{
+    if (state_is(run, "aborted"))
+        return true;
+    return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
+           (addition_added(&run->job) == 0 || take_back(run, error)) && end(run, "aborted", error);
+}
+
+/* ------------------------------------------------------------------------------------------ words
+ */
+
+void addition_headline(struct session *session, const struct table *table, const char *typed,
+                       struct report *report)
+{
+    report->headline = arena_format(
+        &report->arena, "%s: %s rows, %s", typed,
+        report_count(session, &report->arena, table->row_estimate > 0 ? table->row_estimate : 0),
+        report_size(session, &report->arena, table->heap_bytes + table->toast_bytes));
+}
+
+bool addition_time(struct run *run, struct text *out, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT date_trunc('milliseconds', make_interval(secs => sum(seconds)))\n"
+                       "  FROM pghaul.phase WHERE job = $1::bigint",
+                       PARAMS(NUMBER(run->job.id)), error))
+        return false;
+    text_append(out, rows_text(&rows, 0, 0) == NULL ? "no time" : rows_text(&rows, 0, 0));
+    return true;
+}

@@ -1,0 +1,222 @@
+/*
+ * From the user's statement to the plan of an index. Read by us are its first words, up to the
+ * table's name; the server reads the rest, on an empty clone, and prints what it means.
+ */
+#include <string.h>
+
+#include "copy/kinds/index_parts.h"
+#include "engine/pg/assignment.h"
+#include "engine/pg/sql.h"
+
+static const char EXAMPLE[] = "as in 'CREATE INDEX users_email ON users (email)'";
+
+/* The statement, taken apart; all in the arena. */
+struct reading {
+    struct arena arena;
+    bool unique;
+    const char *name;
+    const char *table; /* as typed */
+    const char *rest;  /* behind it */
+};
+
+static bool refuse_statement(const char *what, struct error *error)
+{
+    error_set(error, ERROR_USAGE, "%s", what);
+    return error_hint(error, "%s", EXAMPLE);
+}
+
+/* Moves *at behind `word` when that comes next. */
+static bool next_is(const char **at, const char *word, struct arena *arena)
+{
+    const char *from = *at;
+    const char *found = identifier_read(&from, arena);
+
+    if (found == NULL || strcmp(found, word) != 0 || from[-1] == '"')
+        return false;
+    *at = from;
+    return true;
+}
+
+/* A name that a schema may qualify, as it was typed. */
+static const char *read_table(const char **at, struct arena *arena)
+{
+    const char *from = *at;
+    const char *start;
+
+    if (identifier_read(&from, arena) == NULL)
+        return NULL;
+    start = *at + strspn(*at, " \t\r\n");
+    while (from[strspn(from, " \t\r\n")] == '.') {
+        from += strspn(from, " \t\r\n") + 1;
+        if (identifier_read(&from, arena) == NULL)
+            return NULL;
+    }
+    *at = from;
+    return arena_format(arena, "%.*s", (int)(from - start), start);
+}
+
+static bool read_statement(const char *statement, struct reading *reading, struct error *error)
+{
+    struct arena *arena = &reading->arena;
+    const char *at = statement;
+    size_t end;
+
+    if (!next_is(&at, "create", arena))
+        return refuse_statement("the statement must begin with CREATE INDEX", error);
+    reading->unique = next_is(&at, "unique", arena);
+    if (!next_is(&at, "index", arena))
+        return refuse_statement("the statement must begin with CREATE INDEX", error);
+    (void)next_is(&at, "concurrently", arena);
+    if (next_is(&at, "if", arena) && !(next_is(&at, "not", arena) && next_is(&at, "exists", arena)))
+        return refuse_statement("the statement cannot be read after IF", error);
+    if (next_is(&at, "on", arena) || (reading->name = identifier_read(&at, arena)) == NULL)
+        return refuse_statement("the index needs a name", error);
+    if (!next_is(&at, "on", arena))
+        return refuse_statement("the statement must say ON which table, behind a name without "
+                                "schema",
+                                error);
+    (void)next_is(&at, "only", arena);
+    reading->table = read_table(&at, arena);
+    if (reading->table == NULL)
+        return refuse_statement("the statement must say ON which table", error);
+    end = strlen(at);
+    while (end > 0 && strchr("; \t\r\n", at[end - 1]) != NULL)
+        end--;
+    reading->rest = arena_format(arena, "%.*s", (int)end, at);
+    return true;
+}
+
+/* Is it about the table that was named beside it? */
+static bool check_table(struct run *run, const struct reading *reading, const struct table *table,
+                        const char *typed, struct error *error)
+{
+    uint32_t oid;
+
+    if (!table_find(run->session, reading->table, session_user_search_path(run->session), &oid,
+                    error))
+        return false;
+    if (oid == table->oid)
+        return true;
+    error_set(error, ERROR_REFUSED, "the statement is about %s, not about %s", reading->table,
+              typed);
+    return error_hint(error, "name the same table twice");
+}
+
+static bool clone_oid(struct run *run, const char *name, uint32_t *oid, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT oid FROM pg_class\n"
+                       " WHERE relnamespace = pg_my_temp_schema() AND relname = $1",
+                       PARAMS(name), error))
+        return false;
+    *oid = (uint32_t)rows_int64(&rows, 0, 0);
+    return true;
+}
+
+/* The server reads it: on the clone, which has the table's name, so that users.email means what it
+ * says. */
+static bool try_on_clone(struct run *run, const struct reading *reading, const struct table *table,
+                         struct error *error)
+{
+    struct index_plan *plan = index_plan_of(run);
+    struct session *session = run->session;
+    struct arena arena = {0};
+    struct table *clone;
+    TEXT_AUTO sql = {0};
+    uint32_t oid;
+    bool ok;
+
+    sql_expand(&sql, "CREATE {unique}INDEX {name} ON {table}{rest}",
+               SQL_NAMES({"unique", sql_fragment(reading->unique ? "UNIQUE " : "")},
+                         {"name", sql_ident(reading->name)},
+                         {"table", sql_table("pg_temp", table->name)},
+                         {"rest", sql_fragment(reading->rest)}));
+    if (!addition_clone(session, table->schema, table->name, table->name, false, error))
+        return false;
+    /* One statement, no more: so the extended protocol. */
+    if (!session_execute(session, text_string(&sql), NO_PARAMS, NULL, error))
+        return error_refuse(error, EXAMPLE);
+    if (!session_set(session, "search_path", "pg_catalog, pg_temp", true, error) ||
+        !clone_oid(run, table->name, &oid, error))
+        return false;
+    ok = table_describe(session, oid, &arena, &clone, error);
+    if (ok && clone->index_count != 1)
+        ok = error_set(error, ERROR_INTERNAL, "the clone has %d indexes", clone->index_count);
+    if (ok) {
+        plan->name = arena_copy(&plan->arena, clone->indexes[0].name);
+        plan->unique = clone->indexes[0].unique ? "UNIQUE " : "";
+        plan->tail = arena_copy(&plan->arena, clone->indexes[0].tail);
+    }
+    arena_deinit(&arena);
+    return ok;
+}
+
+static void fill_report(struct run *run, const struct index_options *options,
+                        const struct table *table, const struct index_look *look,
+                        struct report *report)
+{
+    const struct index_plan *plan = index_plan_of(run);
+
+    addition_headline(run->session, table, options->table, report);
+    report_add(report, "index", "%s.%s: %s%s", plan->schema, plan->name, plan->unique, plan->tail);
+    if (look->valid) {
+        report_add(report, "there", "an index of that name and definition; nothing is built");
+        return;
+    }
+    if (look->exists)
+        report_add(report, "leftover",
+                   "of that name, not valid: dropped, concurrently, and built "
+                   "again");
+    report_add(report, "waits", "for transactions that are open; nobody waits for the build");
+    report_add(report, "undo", "rollback drops it, concurrently");
+}
+
+static bool prepare(struct run *run, const struct index_options *options, struct reading *reading,
+                    struct report *report, struct error *error)
+{
+    struct index_plan *plan = index_plan_of(run);
+    struct addition_field fields[INDEX_PLAN_FIELDS];
+    struct arena arena = {0};
+    struct table *table;
+    struct index_look look;
+    TEXT_AUTO json = {0};
+    bool ok = read_statement(options->statement, reading, error) &&
+              statement_check_settings(run->session, error) &&
+              addition_table(run->session, options->table, &arena, &table, error) &&
+              check_table(run, reading, table, options->table, error) &&
+              session_begin(run->session, error) && try_on_clone(run, reading, table, error);
+
+    session_rollback(run->session);
+    if (ok) {
+        plan->schema = arena_copy(&plan->arena, table->schema);
+        plan->table = arena_copy(&plan->arena, table->name);
+        addition_fill_job(run, &index_kind, table, options->job_name, "statement",
+                          options->statement, &options->settings);
+        index_plan_fields(plan, fields);
+        addition_to_json(fields, INDEX_PLAN_FIELDS, &json);
+        run->job.plan = arena_copy(&run->job.arena, text_string(&json));
+        ok = index_look(run, &look, error) && index_accept(run, &look, error);
+    }
+    if (ok) {
+        fill_report(run, options, table, &look, report);
+        index_describe(run, &look, report);
+    }
+    arena_deinit(&arena);
+    return ok;
+}
+
+bool index_prepare(struct run *run, const struct index_options *options, struct report *report,
+                   struct error *error)
+{
+    struct reading reading = {0};
+    bool ok;
+
+    *report = (struct report){0};
+    index_kind.unload(run);
+    run->kind_state = memory_zero(1, sizeof(struct index_plan));
+    ok = prepare(run, options, &reading, report, error);
+    arena_deinit(&reading.arena);
+    return ok;
+}
