@@ -67,7 +67,8 @@ const struct command command_table[] = {
         .arguments = "TABLE [CONSTRAINT]",
         .summary = "Validate a constraint that is NOT VALID, or add one that way first",
         .about =
-            "Adding takes a strong lock, for moments, and no writer waits longer than lock.timeout;\n"
+            "Adding takes a strong lock, for moments, and no writer waits longer than "
+            "lock.timeout;\n"
             "a foreign key locks both tables within that time. Validation is in nobody's way.\n"
             "\n"
             "    pghaul validate orders orders_users_fkey\n"

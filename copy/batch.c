@@ -52,14 +52,27 @@ static const char LOOK[] =
     "                                         a.atttypmod), ',' ORDER BY a.attnum)), 'gone')\n"
     "  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace\n"
     "  JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped\n"
-    " WHERE c.oid = $1::oid AND n.nspname = $2 AND c.relname = $3";
+    " WHERE c.oid = $1::oid AND n.nspname = $2 AND c.relname = $3\n"
+    "   AND a.attname IN ({names})";
 
+/* Those of the key, and those that are written: what others there are is not the job's business. */
 bool batch_look(struct session *session, const struct batch_plan *plan, struct text *seen,
                 struct error *error)
 {
     ROWS_AUTO rows = {0};
+    TEXT_AUTO list = {0};
+    TEXT_AUTO sql = {0};
 
-    if (!session_query(session, &rows, LOOK,
+    for (int i = 0; i < plan->key_count; i++) {
+        text_separate(&list, ", ");
+        sql_append(&list, sql_literal(plan->key[i].source));
+    }
+    for (int i = 0; i < plan->column_count; i++) {
+        text_append(&list, ", ");
+        sql_append(&list, sql_literal(plan->columns[i].name));
+    }
+    sql_expand(&sql, LOOK, SQL_NAMES({"names", sql_fragment(text_string(&list))}));
+    if (!session_query(session, &rows, text_string(&sql),
                        PARAMS(NUMBER(plan->table_oid), plan->schema, plan->table), error))
         return false;
     text_append(seen, rows_text(&rows, 0, 0));
@@ -125,6 +138,15 @@ static bool run_own(struct walk_chunk *chunk, const struct batch_work *work, con
         (work->gone.used > 0 &&
          !session_execute(session, text_string(&work->gone), PARAMS(from, to), NULL, error)))
         return false;
+    if (written > rows_int64(&rows, 0, 0)) {
+        error_set(error, ERROR_REFUSED,
+                  "the statement wrote %" PRId64 " rows for a range of %" PRId64 " keys", written,
+                  rows_int64(&rows, 0, 0));
+        return error_hint(error,
+                          "rows outside of :range(%s) would be written again and again; "
+                          "nothing of this chunk was",
+                          work->plan->alias);
+    }
     chunk->rows += rows_int64(&rows, 0, 0);
     chunk->counts.written += written;
     return true;
@@ -236,7 +258,8 @@ static bool deal_with_row(struct walk_chunk *chunk, const struct batch_work *wor
         return session_execute(chunk->session, text_string(&work->put_off), PARAMS(from, to), NULL,
                                error);
     }
-    if (!work->plan->skip_errors)
+    /* On the way back nothing is left behind: what was saved would be dropped with it. */
+    if (chunk->settings->errors != ERRORS_SKIP || batch_is_back(work->way))
         return name_row(chunk->session, work, from, to, error);
     chunk->counts.skipped++;
     chunk->rows++;

@@ -108,8 +108,9 @@ enum batch_way {
     BATCH_INVERSE_REVISIT,
 };
 
-/* Of the keys in todo? */
+/* Of the keys in todo? Over what was saved? */
 bool batch_is_revisit(enum batch_way way);
+bool batch_is_back(enum batch_way way);
 
 /* The statement of a chunk; $1, $2: bounds of `order` (batch_order()). One row: visited, written,
  * left for later, refused by a trigger. */

@@ -31,7 +31,7 @@ static bool vacuum(struct session *session, const struct batch_plan *plan, struc
 {
     TEXT_AUTO sql = {0};
 
-    sql_expand(&sql, "VACUUM (SKIP_LOCKED) {table}",
+    sql_expand(&sql, "VACUUM (SKIP_LOCKED, TRUNCATE false) {table}",
                SQL_NAMES({"table", sql_table(plan->schema, plan->table)}));
     return session_run(session, "SET statement_timeout = 0", error) &&
            session_run_text(session, &sql, error);

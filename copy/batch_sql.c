@@ -90,7 +90,7 @@ static const char COUNTS[] =
 
 /* -------------------------------------------------------------------------------------- pieces */
 
-static bool is_back(enum batch_way way)
+bool batch_is_back(enum batch_way way)
 {
     return way == BATCH_BACK || way == BATCH_BACK_REVISIT;
 }
@@ -102,12 +102,12 @@ bool batch_is_revisit(enum batch_way way)
 
 static bool is_put_back(const struct batch_plan *plan, enum batch_way way)
 {
-    return plan->action == BATCH_DELETE && is_back(way);
+    return plan->action == BATCH_DELETE && batch_is_back(way);
 }
 
 static bool saves(const struct batch_plan *plan, enum batch_way way)
 {
-    return plan->undo == BATCH_UNDO_SAVED && !is_back(way);
+    return plan->undo == BATCH_UNDO_SAVED && !batch_is_back(way);
 }
 
 /* Whose rows the walk goes over: of the table, of undo, of todo. */
@@ -255,9 +255,9 @@ static void add_scanned(struct pieces *pieces, enum batch_way way)
     add_keys(pieces, "k", ", ", "k{n}");
     add_keys(pieces, "k_of_rows", ", ",
              batch_is_revisit(way) ? "k.k{n}"
-             : is_back(way)        ? "u.k{n}"
+             : batch_is_back(way)  ? "u.k{n}"
                                    : "r.{c} AS k{n}");
-    if (is_back(way))
+    if (batch_is_back(way))
         add_columns(pieces, "and_values", ", ", "u.o{n} AS v{n}", false);
     else if (plan->action == BATCH_UPDATE)
         add_columns(pieces, "and_values", ", ", "n.v{n}", false);
@@ -267,16 +267,16 @@ static void add_scanned(struct pieces *pieces, enum batch_way way)
         add_columns(pieces, "and_old", ", ", "r.{c} AS o{n}", false);
     else
         add(pieces, "and_old", &none);
-    add_columns(pieces, "now", "", is_back(way) ? "r.{c}" : "r.{c}::{image}", false);
-    add_columns(pieces, "then", "", is_back(way) ? "u.o{n}" : "n.v{n}::{image}", false);
+    add_columns(pieces, "now", "", batch_is_back(way) ? "r.{c}" : "r.{c}::{image}", false);
+    add_columns(pieces, "then", "", batch_is_back(way) ? "u.o{n}" : "n.v{n}::{image}", false);
     add_columns(pieces, "ours", "", "u.n{n}", false);
     add_expanded(pieces, "differs",
                  is_put_back(plan, way)
                      ? "NOT EXISTS (SELECT FROM ONLY {table} AS r WHERE {r_is_u})"
                  : plan->action == BATCH_DELETE ? "true"
-                 : is_back(way) ? "NOT record_image_ne(ROW({now}), ROW({ours})) AND\n"
-                                  "           record_image_ne(ROW({now}), ROW({then}))"
-                                : "record_image_ne(ROW({now}), ROW({then}))");
+                 : batch_is_back(way) ? "NOT record_image_ne(ROW({now}), ROW({ours})) AND\n"
+                                        "           record_image_ne(ROW({now}), ROW({then}))"
+                                      : "record_image_ne(ROW({now}), ROW({then}))");
 }
 
 /* What is written, and what of it is returned and saved. */

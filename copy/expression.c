@@ -21,6 +21,14 @@ static const char READ[] =
     "       substring(w.ev_action::text FROM ':hasAggs (\\w+)') = 'true'\n"
     "           OR substring(w.ev_action::text FROM ':hasWindowFuncs (\\w+)') = 'true'\n"
     "           OR substring(w.ev_action::text FROM ':hasTargetSRFs (\\w+)') = 'true'\n"
+    ",\n"
+    "       w.ev_action::text !~ '[{]SUBLINK ' AND NOT EXISTS (\n"
+    "           SELECT FROM regexp_matches(w.ev_action::text, ':(?:op)?funcid ([0-9]+)', 'g') AS "
+    "f\n"
+    "             JOIN pg_proc AS p ON p.oid = f[1]::oid\n"
+    "            WHERE p.provolatile <> 'i' AND (p.pronamespace <> 'pg_catalog'::regnamespace\n"
+    "                  OR p.proname ~ '^(pg_|has_|to_reg|query_|table_|cursor_|schema_|database_|"
+    "currval|lastval|obj_|col_|shobj_|row_sec|txid)'))\n"
     "  FROM pg_class AS v JOIN pg_rewrite AS w ON w.ev_class = v.oid\n"
     " WHERE v.oid = 'pg_temp.pghaul_expression'::regclass";
 
@@ -65,6 +73,7 @@ bool expression_print(struct session *session, const struct expression_source *s
     *printed = (struct expression){
         .sql = arena_format(arena, "%.*s", (int)(end - start), start),
         .varies = rows_bool(&rows, 0, 1),
+        .of_row = rows_bool(&rows, 0, 3),
     };
     return true;
 }

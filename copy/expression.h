@@ -19,6 +19,9 @@ struct expression {
     /* It calls a volatile function, or asks for the time: the same row may get another value when
      * it is computed again. */
     bool varies;
+    /* It depends on nothing but the row and settings: no sub-select, no function that may read
+     * tables. */
+    bool of_row;
 };
 
 /*

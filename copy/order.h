@@ -38,9 +38,9 @@ struct order {
 void order_blocks(struct order *order, struct arena *arena, const char *table, const char *alias);
 
 /*
- * $1 of plan_sql = number of spans wanted. `page_count`: of the table, to size the sample. `to_now`:
- * the last span ends at the largest key there is when it is planned (none, in an empty table); else
- * it has no end.
+ * $1 of plan_sql = number of spans wanted. `page_count`: of the table, to size the sample.
+ * `to_now`: the last span ends at the largest key there is when it is planned (none, in an empty
+ * table); else it has no end.
  */
 void order_keys(struct order *order, struct arena *arena, const char *table, const char *alias,
                 const struct order_column *columns, int column_count, int64_t page_count,

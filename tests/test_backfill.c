@@ -848,6 +848,114 @@ static void a_rollback_that_is_interrupted_is_gone_on_with(void)
     expect_nothing_left();
 }
 
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* The way back is planned over what is saved by then: nobody may save more behind it. */
+static void a_follower_that_outlives_the_leader_writes_nothing_behind_a_rollback(void)
+{
+    struct t_process *leader, *follower;
+    struct t_result result;
+
+    make_rows(20000);
+    leader = t_start("backfill", "t", "--set", "n = n + 1", "--undo", "saved", SLOWLY("50ms"), "-s",
+                     "workers=1", NULL);
+    wait_for_rows(500);
+    follower = t_start("resume", JOB, NULL);
+    t_wait_until("SELECT count(DISTINCT pid) >= 2 FROM pg_stat_activity\n"
+                 " WHERE application_name LIKE 'pghaul " JOB " backfill %'",
+                 "t", 30);
+    kill_now(leader);
+    t_run(&result, "rollback", JOB, "--yes", NULL);
+    t_wait(follower, &result);
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
+    t_expect(STATE, "rolled_back");
+    expect_nothing_left();
+}
+
+/* It goes over every row, written or not. */
+static void an_inverse_is_refused_before_the_job_is_done(void)
+{
+    struct t_process *process;
+    struct t_result result;
+
+    make_rows(5000);
+    process = t_start("backfill", "t", "--set", "n = n + 1", "--undo-set", "n = n - 1",
+                      SLOWLY("100ms"), "-s", "workers=1", NULL);
+    wait_for_rows(300);
+    t_kill(process, SIGINT);
+    t_wait(process, &result);
+    REFUSED(3, "not done", "rollback", JOB, "--yes");
+    RUN(0, "set", JOB, "policy=off");
+    RUN(0, "resume", JOB);
+    t_expect(WRONG, "0");
+    RUN(0, "rollback", JOB, "--yes");
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
+}
+
+/* A value that comes from another table goes with the row that it was computed for. */
+static void values_from_other_tables_are_not_computed_from_two_moments(void)
+{
+    make_rows(3000);
+    t_sql("CREATE TABLE map (cid int PRIMARY KEY, region text NOT NULL);\n"
+          "INSERT INTO map SELECT i, 'r' || i FROM generate_series(1, 3000) AS i;\n"
+          "ALTER TABLE t ADD COLUMN region text; UPDATE t SET other = id");
+    start_application("INSERT INTO map VALUES (10000 + n, 'r' || 10000 + n);"
+                      "UPDATE t SET other = (SELECT max(cid) FROM map)\n"
+                      " WHERE id = (SELECT 1 + max(cid) % 3000 FROM map);");
+    RUN(0, "backfill", "t", "--set",
+        "region = (SELECT m.region FROM map AS m WHERE m.cid = "
+        "r.other)",
+        "-s", "chunk.wal=64kB");
+    stop_applications();
+    t_expect("SELECT count(*) FROM t WHERE region IS NULL", "0");
+}
+
+static void a_statement_that_writes_beyond_its_keys_is_refused(void)
+{
+    const char *path = t_format("/tmp/pghaul-test-beyond-%d.sql", (int)getpid());
+
+    make_rows(3000);
+    write_file(path, "WITH k AS (SELECT id FROM t AS u WHERE :range(u))\n"
+                     "UPDATE t AS y SET n = n + 1 WHERE EXISTS (SELECT FROM k)");
+    REFUSED(3, "rows for a range of", "backfill", "t", "--sql-file", path, "-s", "chunk.rows=500",
+            "-s", "workers=1");
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
+    remove(path);
+}
+
+/* What a delete does beside cannot be taken back. */
+static void a_delete_that_cascades_is_not_saved(void)
+{
+    make_rows(100);
+    t_sql(
+        "CREATE TABLE child (t int REFERENCES t ON DELETE CASCADE); INSERT INTO child VALUES (5)");
+    REFUSED(3, "child_t_fkey", "backfill", "t", "--delete", "--where", "id < 10", "--undo",
+            "saved");
+    REFUSED(3, "must be type boolean", "backfill", "t", "--delete", "--where", "1");
+    t_expect("SELECT count(*) FROM t", "100");
+}
+
+/* What does not go back stays saved, and another column of the table is nobody's business. */
+static void a_rollback_that_meets_a_row_which_fails_stops_and_goes_on(void)
+{
+    make_rows(1000);
+    RUN(0, "backfill", "t", "--set", "n = 1", "--undo", "saved", "-s", "errors=skip");
+    t_sql("ALTER TABLE t ADD COLUMN late int;\n"
+          "ALTER TABLE t ADD CONSTRAINT c CHECK (id <> 500 OR n = 1)");
+    REFUSED(1, "key (500)", "rollback", JOB, "--yes");
+    t_sql("ALTER TABLE t DROP CONSTRAINT c");
+    RUN(0, "resume", JOB);
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
+    expect_nothing_left();
+}
+
 static void one_of_the_first_rows_that_fails_is_named(void)
 {
     make_rows(100);
@@ -867,15 +975,6 @@ static void it_walks_by_another_unique_index(void)
     REFUSED(2, "cannot be", "backfill", "t", "--set", "n = 1", "-s", "key=a;b");
     RUN(0, "backfill", "t", "--set", "n = n + 1", "-s", "key=a,\"B c\"", "-s", "chunk.wal=64kB");
     t_expect(WRONG, "0");
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "we");
-
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
 }
 
 /* A statement of one's own, beside somebody who holds a row: exactly once, too. */
@@ -1073,6 +1172,12 @@ int main(void)
         t_test(pause_resume_and_workers_act_while_it_runs),
         t_test(a_signal_stops_it_and_resume_finishes),
         t_test(a_rollback_that_is_interrupted_is_gone_on_with),
+        t_test(a_follower_that_outlives_the_leader_writes_nothing_behind_a_rollback),
+        t_test(an_inverse_is_refused_before_the_job_is_done),
+        t_test(values_from_other_tables_are_not_computed_from_two_moments),
+        t_test(a_statement_that_writes_beyond_its_keys_is_refused),
+        t_test(a_delete_that_cascades_is_not_saved),
+        t_test(a_rollback_that_meets_a_row_which_fails_stops_and_goes_on),
         t_test(one_of_the_first_rows_that_fails_is_named),
         t_test(it_walks_by_another_unique_index),
         t_test(a_statement_of_ones_own_is_run_once_for_each_key),

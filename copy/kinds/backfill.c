@@ -189,6 +189,11 @@ static bool state_is(const struct run *run, const char *state)
     return strcmp(run->job.state, state) == 0;
 }
 
+static bool is_restoring(const struct run *run)
+{
+    return strncmp(run->job.phase, RESTORE, strlen(RESTORE)) == 0;
+}
+
 static bool may_rollback(const struct run *run, struct error *error)
 {
     const struct batch_plan *plan = plan_of(run);
@@ -199,6 +204,9 @@ static bool may_rollback(const struct run *run, struct error *error)
         return refuse(run, "kept nothing to go back to",
                       "start a backfill with --undo saved, or with --undo-set, to have a way back",
                       error);
+    if (plan->undo == BATCH_UNDO_SET && !is_restoring(run) && !state_is(run, "done"))
+        return refuse(run, "is not done, and the inverse goes over every row",
+                      "pghaul resume completes it; then rollback", error);
     return true;
 }
 
@@ -215,15 +223,37 @@ static bool drop_tables(struct run *run, const char *state, struct error *error)
     return false;
 }
 
-static bool is_restoring(const struct run *run)
+/* Another job on the table would see its rows change behind its back. */
+static bool check_alone(struct run *run, struct error *error)
 {
-    return strncmp(run->job.phase, RESTORE, strlen(RESTORE)) == 0;
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT name FROM pghaul.job\n"
+                       " WHERE source_oid = $2::oid AND id <> $1::bigint\n"
+                       "   AND state NOT IN ('done', 'finished', 'aborted', 'rolled_back') LIMIT 1",
+                       PARAMS(NUMBER(run->job.id), NUMBER(plan_of(run)->table_oid)), error))
+        return false;
+    return rows_count(&rows) == 0 ||
+           refuse(run, "cannot go back now",
+                  arena_format(&run->job.arena, "job %s works on the table: finish it first",
+                               rows_text(&rows, 0, 0)),
+                  error);
 }
 
-/* From now on the job is open again, and its phases are those of the way back. */
+/*
+ * From now on the job is open again, and its phases are those of the way back. The spans of the way
+ * there are closed, which waits for chunks in flight, of whatever process: their row lock is the
+ * lease. So nothing is written, or saved, behind what the way back is planned over.
+ */
 static bool begin_restore(struct run *run, struct error *error)
 {
-    if (session_begin(run->session, error) &&
+    if (session_begin(run->session, error) && check_alone(run, error) &&
+        session_set(run->session, "lock_timeout", "60s", true, error) &&
+        session_execute(run->session,
+                        "UPDATE pghaul.span SET state = 'done'\n"
+                        " WHERE job = $1::bigint AND phase IN ('backfill', 'later')",
+                        PARAMS(NUMBER(run->job.id)), NULL, error) &&
         session_execute(run->session,
                         "UPDATE pghaul.job SET phase = $2, wanted = 'run', ended_at = NULL\n"
                         " WHERE id = $1::bigint",
@@ -261,7 +291,7 @@ static bool backfill_finish(struct run *run, struct error *error)
 
 static bool may_abort(const struct run *run, struct error *error)
 {
-    if (job_open(&run->job) && is_restoring(run))
+    if (job_open(&run->job) && is_restoring(run) && !state_is(run, "failed"))
         return refuse(run, "is being rolled back", "pghaul rollback, or resume, completes it",
                       error);
     return job_open(&run->job) ||

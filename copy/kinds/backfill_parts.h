@@ -18,6 +18,7 @@ struct preparation {
     struct findings findings;
     const struct table_index *key;
     const char *qualified;
+    bool beyond_row; /* an expression reads more than the row: other tables, perhaps */
     /* of the trial */
     int64_t visited;
     int64_t written;

@@ -245,6 +245,7 @@ static bool plan_set(struct preparation *prep, const char *set, struct error *er
                &value, error))
         return false;
     plan->varies = plan->varies || value.varies;
+    prep->beyond_row = prep->beyond_row || !value.of_row;
     plan->columns[plan->column_count++] = (struct batch_column){
         .name = arena_copy(&plan->arena, column->name),
         .image = image,
@@ -353,10 +354,12 @@ static bool plan_where(struct preparation *prep, struct error *error)
 
     if (prep->options->where == NULL)
         return true;
-    text_appendf(&condition, "(%s\n)::boolean", prep->options->where);
+    /* AND takes nothing but a boolean; a cast would take numbers, too. */
+    text_appendf(&condition, "(%s\n) AND true", prep->options->where);
     if (!print(prep, "--where", text_string(&condition), &where, error))
         return false;
     prep->plan->where = where.sql;
+    prep->beyond_row = prep->beyond_row || !where.of_row || where.varies;
     return true;
 }
 
@@ -377,7 +380,11 @@ static bool is_strong(const struct preparation *prep)
     return false;
 }
 
-/* A trigger that may keep a row from being written, uncounted. */
+/*
+ * Where a plain UPDATE does not do: a row that changes while it waits is looked at again in its
+ * newest version, but with what the statement saw of other tables before. And a trigger may keep a
+ * row from being written, uncounted.
+ */
 static const char KEEPERS[] =
     "SELECT EXISTS (SELECT FROM pg_trigger\n"
     "                WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled IN ('O', 'A')\n"
@@ -388,7 +395,8 @@ static bool plan_plain(struct preparation *prep, struct error *error)
     struct batch_plan *plan = prep->plan;
     ROWS_AUTO rows = {0};
 
-    if (plan->action != BATCH_UPDATE || plan->undo == BATCH_UNDO_SAVED || plan->varies)
+    if (plan->action != BATCH_UPDATE || plan->undo == BATCH_UNDO_SAVED || plan->varies ||
+        prep->beyond_row)
         return true;
     if (!session_query(prep->run->session, &rows, KEEPERS, PARAMS(NUMBER(prep->table->oid)), error))
         return false;

@@ -24,6 +24,14 @@ static const char FOREIGN_KEYS[] =
     "            ELSE k.conrelid = $1::oid AND k.conkey::text[] && $3::text[]\n"
     "                 OR k.confrelid = $1::oid AND k.confkey::text[] && $3::text[] END";
 
+/* What a delete does to other rows, which nobody saves; and rows that cannot go back one by one. */
+static const char CASCADES[] =
+    "SELECT string_agg(format('%s on %s', quote_ident(k.conname), k.conrelid::regclass), ', '\n"
+    "                  ORDER BY k.conname)\n"
+    "  FROM pg_constraint AS k\n"
+    " WHERE k.contype = 'f' AND k.confrelid = $1::oid AND $2::int = 8 AND $3::text[] IS NOT NULL\n"
+    "   AND (k.confdeltype IN ('c', 'n', 'd') OR k.conrelid = k.confrelid)";
+
 static void list_numbers(const struct preparation *prep, struct text *out)
 {
     text_append(out, "{");
@@ -70,6 +78,22 @@ static bool report_triggers(struct preparation *prep, struct report *report, str
                           "leave it out: the application's triggers fire, and the keys hold");
     }
     report_add(report, "foreign keys", "checked for every row: %s", foreign_keys);
+    return true;
+}
+
+static bool report_cascades(struct preparation *prep, struct report *report, struct error *error)
+{
+    const char *cascades;
+
+    if (!ask(prep, CASCADES, &cascades, error))
+        return false;
+    if (cascades == NULL)
+        return true;
+    if (prep->plan->undo == BATCH_UNDO_SAVED) {
+        error_set(error, ERROR_REFUSED, "what the delete does beside is not saved: %s", cascades);
+        return error_hint(error, "leave out --undo saved, or change those foreign keys first");
+    }
+    report_add(report, "warning", "deletes, or changes, other rows too: %s", cascades);
     return true;
 }
 
@@ -143,7 +167,7 @@ bool backfill_report(struct preparation *prep, struct report *report, struct err
 {
     report_headline(prep, report);
     report_changes(prep, report);
-    if (!report_triggers(prep, report, error))
+    if (!report_triggers(prep, report, error) || !report_cascades(prep, report, error))
         return false;
     report_undo(prep, report);
     for (int i = 0; i < prep->findings.count; i++)

@@ -262,8 +262,7 @@ bool job_set_reason(struct session *session, const struct job *job, const char *
                     struct error *error)
 {
     return session_execute(
-        session,
-        "UPDATE pghaul.job SET reason = $2 WHERE id = $1::bigint AND state = 'running'",
+        session, "UPDATE pghaul.job SET reason = $2 WHERE id = $1::bigint AND state = 'running'",
         PARAMS(NUMBER(job->id), reason), NULL, error);
 }
 

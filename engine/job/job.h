@@ -59,7 +59,8 @@ bool job_open(const struct job *job);
 /* Synchronous: state changes are durable when these return. `reason` may be NULL. */
 bool job_set_state(struct session *session, struct job *job, const char *state, const char *reason,
                    struct error *error) MUST_CHECK;
-/* Of a job that runs: what it waits for now, without an event; NULL: it goes on. Only in the row. */
+/* Of a job that runs: what it waits for now, without an event; NULL: it goes on. Only in the row.
+ */
 bool job_set_reason(struct session *session, const struct job *job, const char *reason,
                     struct error *error) MUST_CHECK;
 bool job_set_wanted(struct session *session, const struct job *job, const char *wanted,
