@@ -141,7 +141,7 @@ void explain_way_on(const char *job, const char *state, struct text *out)
         text_appendf(out, "the job is intact: pghaul rollback %s goes back, pghaul finish %s stays",
                      job, job);
     else
-        text_appendf(out, "the job is intact: pghaul resume %s goes on, pghaul abort %s undoes",
+        text_appendf(out, "the job is intact: pghaul resume %s goes on, pghaul abort %s ends it",
                      job, job);
 }
 

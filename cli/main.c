@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/explain.h"
+#include "cli/format.h"
 #include "cli/help.h"
 #include "cli/output.h"
 
@@ -68,8 +69,13 @@ static void finish_error(struct cli *cli, struct error *error)
     if (name == NULL)
         error_set(error, ERROR_INTERRUPTED, "stopped; nothing was changed");
     else if (stop_wanted(&cli->stop)) {
-        error_set(error, ERROR_INTERRUPTED, "stopped in phase %s",
-                  job->phase != NULL ? job->phase : "none");
+        int64_t done = progress_view(cli->run.progress).done;
+        TEXT_AUTO rows = {0};
+
+        if (done > 0)
+            text_appendf(&rows, " after %s rows, nothing half done", COUNT(done));
+        error_set(error, ERROR_INTERRUPTED, "stopped in phase %s%s",
+                  job->phase != NULL ? job->phase : "none", text_string(&rows));
         error_hint(error, "continue: pghaul %s %s", cli->continue_with, name);
     }
 }

@@ -886,6 +886,8 @@ static void an_inverse_is_refused_before_the_job_is_done(void)
     struct t_result result;
 
     make_rows(5000);
+    REFUSED(2, "exclude each other", "backfill", "t", "--set", "n = n + 1", "--undo-set",
+            "n = n - 1", "-s", "errors=skip");
     process = t_start("backfill", "t", "--set", "n = n + 1", "--undo-set", "n = n - 1",
                       SLOWLY("100ms"), "-s", "workers=1", NULL);
     wait_for_rows(300);

@@ -40,6 +40,10 @@ static bool check_options(const struct backfill_options *options, struct error *
     }
     if (options->save && options->undo_set_count > 0)
         return error_set(error, ERROR_USAGE, "--undo saved and --undo-set exclude each other");
+    if (options->undo_set_count > 0 && options->settings.errors == ERRORS_SKIP) {
+        error_set(error, ERROR_USAGE, "--undo-set and errors=skip exclude each other");
+        return error_hint(error, "the inverse goes over every row, also those that were left");
+    }
     if (options->undo_set_count > 0 && (options->where != NULL || options->delete_rows)) {
         error_set(error, ERROR_USAGE, "--undo-set goes back over every row of the table");
         return error_hint(error, "with --where, or --delete, use --undo saved");
