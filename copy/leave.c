@@ -167,61 +167,84 @@ struct ending {
     const char *old;      /* as SQL; NULL: gone already */
     const char *triggers; /* the new table, as LOCK takes it; NULL: no triggers are left */
     struct text own;      /* SQL: what drops all but the old table and the triggers */
-    struct lock_report lock;
+    const char *wanted;   /* the lock that the last try asked for; NULL: none */
+    int64_t waited_us;    /* for the old table's, and what was done under it */
 };
 
-/* As keep_vacuum_away(), and the table stays as it is. */
-static bool send_vacuum_away(struct run *run, const char *table, struct error *error)
+/*
+ * The ladder's first rung (lock.h), in the transaction that takes the strong locks. On what only we
+ * know it is kept: nobody runs ANALYZE there, and no autovacuum comes back while the others are
+ * waited for. The user's table is the last, so that little time is left for another one.
+ */
+static void rungs_sql(const struct ending *ending, struct text *sql)
 {
-    TEXT_AUTO sql = {0};
-    bool ok;
-
-    vacuum_away_sql(table, &sql);
-    ok = session_begin(run->session, error) && session_run(run->session, VACUUM_PATIENCE, error) &&
-         session_run_text(run->session, &sql, error);
-    session_rollback(run->session);
-    return ok || error->code == ERROR_LOCK;
-}
-
-/* What may have an autovacuum of its own, and is not dropped first. */
-static void rung_tables(const struct ending *ending, struct text *tables)
-{
-    text_appendf(tables, "%s, ", ending->triggers);
-    flow_expand(ending->flow, tables, "{log_a}, {log_b}");
-}
-
-/* An autovacuum of the new table or of the log, too. */
-static bool send_vacuums_away(struct ending *ending, struct error *error)
-{
-    TEXT_AUTO tables = {0};
-
-    if (ending->old != NULL &&
-        !send_vacuum_away(ending->run, copy_of(ending->run)->names.old, error))
-        return false;
+    text_append(sql, VACUUM_PATIENCE);
+    if (ending->old != NULL) {
+        text_append(sql, ";\n");
+        vacuum_away_sql(copy_of(ending->run)->names.old, sql);
+    }
     if (ending->triggers == NULL)
-        return true;
-    rung_tables(ending, &tables);
-    return lock_first_rung(ending->run, text_string(&tables), error);
+        return;
+    flow_expand(ending->flow, sql,
+                ";\nLOCK TABLE {log_a}, {log_b} IN SHARE UPDATE EXCLUSIVE MODE;\n"
+                "SAVEPOINT rung;\n"
+                "LOCK TABLE ONLY {from} IN SHARE UPDATE EXCLUSIVE MODE;\n"
+                "ROLLBACK TO SAVEPOINT rung; RELEASE SAVEPOINT rung");
 }
 
-/* Opens the transaction. */
-static bool take_old_table(struct ending *ending, struct error *error)
+/* Behind one that is open for long, writers would only queue for nothing. */
+static bool nobody_stays(struct ending *ending, struct error *error)
 {
-    if (ending->old != NULL)
-        return lock_tables(ending->run, ending->old, "ACCESS EXCLUSIVE", &ending->lock, error);
-    return session_begin(ending->run->session, error);
+    TEXT_AUTO who = {0};
+    bool blocked;
+
+    ending->wanted = ending->triggers != NULL ? ending->triggers : ending->old;
+    if (ending->wanted == NULL)
+        return true;
+    if (!lock_long_blocker(ending->run->session, ending->wanted, &blocked, &who, error))
+        return false;
+    return !blocked || error_set(error, ERROR_LOCK, "a long transaction uses the table");
+}
+
+static void old_table_sql(const struct ending *ending, struct text *sql)
+{
+    sql_expand(sql,
+               "SET LOCAL lock_timeout = {wait};\n"
+               "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+               SQL_NAMES({"wait", sql_fragment(NUMBER(
+                                      lock_wait_ms(ending->run->job.settings.lock_timeout_ms)))},
+                         {"table", sql_fragment(ending->old)}));
 }
 
 static void new_table_sql(const struct ending *ending, struct text *sql)
 {
     int64_t left_ms =
-        lock_wait_ms(ending->run->job.settings.lock_timeout_ms) - ending->lock.waited_us / 1000;
+        lock_wait_ms(ending->run->job.settings.lock_timeout_ms) - ending->waited_us / 1000;
 
     sql_expand(sql,
                "SET LOCAL lock_timeout = {left};\n"
                "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
                SQL_NAMES({"left", sql_fragment(NUMBER(left_ms > 1 ? left_ms : 1))},
                          {"table", sql_fragment(ending->triggers)}));
+}
+
+static bool drop_old_table(struct ending *ending, struct error *error)
+{
+    TEXT_AUTO lock = {0};
+    TEXT_AUTO sql = {0};
+    int64_t start_us = clock_us();
+
+    ending->waited_us = 0;
+    if (ending->old == NULL)
+        return true;
+    ending->wanted = ending->old;
+    old_table_sql(ending, &lock);
+    drop_table(&sql, copy_of(ending->run)->names.old);
+    if (!session_run_text(ending->run->session, &lock, error) ||
+        !run_ddl(ending->run, text_string(&sql), error))
+        return false;
+    ending->waited_us = clock_us() - start_us;
+    return true;
 }
 
 static bool detach_here(struct ending *ending, struct error *error)
@@ -231,6 +254,7 @@ static bool detach_here(struct ending *ending, struct error *error)
 
     if (ending->triggers == NULL)
         return true;
+    ending->wanted = ending->triggers;
     new_table_sql(ending, &lock);
     capture_detach_sql(ending->flow, ending->flow->from_qualified, &sql);
     return session_run_text(ending->run->session, &lock, error) &&
@@ -240,12 +264,12 @@ static bool detach_here(struct ending *ending, struct error *error)
 static bool finish_once(struct ending *ending, struct error *error)
 {
     struct run *run = ending->run;
-    TEXT_AUTO old = {0};
+    TEXT_AUTO rungs = {0};
 
-    drop_table(&old, copy_of(run)->names.old);
-    if (send_vacuums_away(ending, error) && take_old_table(ending, error) &&
-        run_ddl(run, text_string(&old), error) && detach_here(ending, error) &&
-        run_ddl(run, text_string(&ending->own), error) &&
+    rungs_sql(ending, &rungs);
+    if (session_begin(run->session, error) && session_run_text(run->session, &rungs, error) &&
+        nobody_stays(ending, error) && drop_old_table(ending, error) &&
+        detach_here(ending, error) && run_ddl(run, text_string(&ending->own), error) &&
         job_set_state(run->session, &run->job, "finished", NULL, error) &&
         session_commit(run->session, error))
         return true;
@@ -253,17 +277,12 @@ static bool finish_once(struct ending *ending, struct error *error)
     return false;
 }
 
-static const char *contended(const struct ending *ending)
-{
-    return ending->triggers != NULL ? ending->triggers : ending->old;
-}
-
 static void describe_blockers(const struct ending *ending, struct text *blockers)
 {
     struct error ignored = {0};
 
-    if (contended(ending) == NULL ||
-        !lock_describe_blockers(ending->run->session, contended(ending), blockers, &ignored))
+    if (ending->wanted == NULL ||
+        !lock_describe_blockers(ending->run->session, ending->wanted, blockers, &ignored))
         text_clear(blockers);
 }
 
@@ -271,6 +290,7 @@ static void describe_blockers(const struct ending *ending, struct text *blockers
 static bool explain_finish(const struct ending *ending, int64_t tries, struct error *error)
 {
     const char *name = ending->run->job.name;
+    TEXT_AUTO blockers = {0};
 
     if (strcmp(error->sqlstate, SQLSTATE_DEPENDENT_OBJECTS) == 0) {
         error->code = ERROR_REFUSED;
@@ -279,17 +299,12 @@ static bool explain_finish(const struct ending *ending, int64_t tries, struct er
                           "pghaul finish %s",
                           SHELL_WORD(name));
     }
-    if (error->code != ERROR_LOCK)
+    if (!lock_in_the_way(error) || stop_wanted(ending->run->stop) || ending->wanted == NULL)
         return false;
-    if (ending->lock.attempts < ending->run->job.settings.lock_tries) {
-        TEXT_AUTO blockers = {0};
-
-        describe_blockers(ending, &blockers);
-        error_set(error, ERROR_LOCK, "could not lock %s in %" PRId64 " tries", contended(ending),
-                  tries);
-        error_detail(error, "%s",
-                     blockers.used > 0 ? text_string(&blockers) : "its holder is gone now");
-    }
+    describe_blockers(ending, &blockers);
+    error_set(error, ERROR_LOCK, "could not lock %s in %" PRId64 " tries", ending->wanted, tries);
+    error_detail(error, "%s",
+                 blockers.used > 0 ? text_string(&blockers) : "its holder is gone now");
     return error_hint(error,
                       "nothing was changed: end that transaction, or wait for it, then pghaul "
                       "finish %s",
@@ -304,14 +319,13 @@ static bool finish_tries(struct ending *ending, struct error *error)
     for (int64_t tries = 1;; tries++) {
         TEXT_AUTO blockers = {0};
 
-        ending->lock = (struct lock_report){0};
         if (finish_once(ending, error))
             return true;
-        if (error->code != ERROR_LOCK || contended(ending) == NULL || tries >= limit ||
-            ending->lock.attempts >= limit)
+        if (!lock_in_the_way(error) || stop_wanted(ending->run->stop) || tries >= limit)
             return explain_finish(ending, tries, error);
+        log_verbose(ending->run->log, "finish, try %" PRId64 ": %s", tries, error->message);
         describe_blockers(ending, &blockers);
-        progress_reason(ending->run->progress, "waiting for a lock on %s: %s", contended(ending),
+        progress_reason(ending->run->progress, "waiting for a lock on %s: %s", ending->wanted,
                         text_string(&blockers));
         if (!stop_sleep_ms(ending->run->stop, lock_backoff_ms((int)tries, &seed), error))
             return false;
@@ -507,23 +521,23 @@ bool leave_print_finish(struct run *run, struct text *script, struct error *erro
     (void)error;
     sql_append(&old, sql_table("pghaul", copy->names.old));
     text_appendf(&triggers, "ONLY %s", flow->from_qualified);
-    ending.triggers = text_string(&triggers);
-    sql_note(script, "all of it or nothing; the old table first: what depends on it ends it here");
+    ending.old = text_string(&old);
+    ending.triggers = copy->plan.no_rollback ? NULL : text_string(&triggers);
+    sql_note(script,
+             "all of it or nothing, tried up to %" PRId64 " times; the old table first: "
+             "what depends on it ends it here",
+             run->job.settings.lock_tries);
     sql_add(script, SESSION_BEGIN);
-    sql_add(script, VACUUM_PATIENCE);
-    vacuum_away_sql(copy->names.old, &sql);
+    rungs_sql(&ending, &sql);
     sql_add(script, text_string(&sql));
-    sql_add(script, "ROLLBACK");
     text_clear(&sql);
-    rung_tables(&ending, &sql);
-    if (!copy->plan.no_rollback)
-        lock_print_first_rung(text_string(&sql), script);
-    lock_print(run, text_string(&old), "ACCESS EXCLUSIVE", script);
+    old_table_sql(&ending, &sql);
+    sql_add(script, text_string(&sql));
     text_clear(&sql);
     drop_table(&sql, copy->names.old);
     sql_add(script, text_string(&sql));
     text_clear(&sql);
-    if (!copy->plan.no_rollback) {
+    if (ending.triggers != NULL) {
         sql_note(script, "within what is left of lock.timeout");
         new_table_sql(&ending, &sql);
         sql_add(script, text_string(&sql));

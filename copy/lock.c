@@ -150,7 +150,7 @@ static void first_rung_sql(const char *tables, struct text *sql)
                SQL_NAMES({"tables", sql_fragment(tables)}));
 }
 
-bool lock_first_rung(struct run *run, const char *tables, struct error *error)
+static bool first_rung(struct run *run, const char *tables, struct error *error)
 {
     TEXT_AUTO sql = {0};
 
@@ -182,20 +182,14 @@ static void strong_lock_sql(const struct run *run, const char *tables, const cha
         text_append(sql, ";\nSET LOCAL statement_timeout = 0");
 }
 
-void lock_print_first_rung(const char *tables, struct text *script)
-{
-    TEXT_AUTO sql = {0};
-
-    first_rung_sql(tables, &sql);
-    sql_add(script, text_string(&sql));
-}
-
 void lock_print(const struct run *run, const char *tables, const char *mode, struct text *script)
 {
     TEXT_AUTO sql = {0};
 
     sql_note(script, "the lock, tried up to %" PRId64 " times", run->job.settings.lock_tries);
-    lock_print_first_rung(tables, script);
+    first_rung_sql(tables, &sql);
+    sql_add(script, text_string(&sql));
+    text_clear(&sql);
     strong_lock_sql(run, tables, mode, &sql);
     sql_add(script, text_string(&sql));
 }
@@ -215,8 +209,7 @@ static bool strong_lock(struct run *run, const char *tables, const char *mode,
     return true;
 }
 
-/* 57014: the statement's own timeout, over several tables. */
-static bool is_in_the_way(const struct error *error)
+bool lock_in_the_way(const struct error *error)
 {
     return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_DEADLOCK_DETECTED) == 0 ||
            strcmp(error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0;
@@ -233,11 +226,11 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
         struct error ignored = {0};
 
         report->attempts++;
-        if (lock_first_rung(run, tables, error) && strong_lock(run, tables, mode, report, error)) {
+        if (first_rung(run, tables, error) && strong_lock(run, tables, mode, report, error)) {
             progress_moving(run->progress);
             return true;
         }
-        if (stop_wanted(run->stop) || !is_in_the_way(error))
+        if (stop_wanted(run->stop) || !lock_in_the_way(error))
             return false;
         if (!lock_describe_blockers(run->session, tables, &blockers, &ignored))
             text_clear(&blockers);

@@ -41,10 +41,10 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
 
 /* What lock_tables() sends when it gets the lock at once, as a script (engine/pg/sql.h). */
 void lock_print(const struct run *run, const char *tables, const char *mode, struct text *script);
-void lock_print_first_rung(const char *tables, struct text *script);
 
-/* The first rung alone, for a table that an autovacuum may be working on. */
-bool lock_first_rung(struct run *run, const char *tables, struct error *error) MUST_CHECK;
+/* Is `error` one that passes when others are out of the way? A lock's timeout, a deadlock, or the
+ * timeout of a statement that locks several tables (57014: a stop by the user, too). */
+bool lock_in_the_way(const struct error *error);
 
 /* Between two tries: 50 ms and more with every try, with jitter, at most 1 s. */
 int64_t lock_backoff_ms(int attempt, unsigned *seed);

@@ -16,7 +16,7 @@
 #define PGHAUL_COPY_SHADOW_H
 
 #include "copy/copy.h"
-#include "engine/pg/assignment.h"
+#include "engine/pg/identifier.h"
 #include "engine/pg/table.h"
 
 struct shadow_changes {

@@ -10,7 +10,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/crew.h"
 #include "engine/base/stop.h"
-#include "engine/pg/assignment.h"
+#include "engine/pg/identifier.h"
 #include "engine/pg/retry.h"
 #include "engine/pg/session.h"
 #include "engine/pg/sql.h"

@@ -11,6 +11,7 @@
 #include "copy/lock.h"
 #include "engine/base/clock.h"
 #include "engine/job/schema.h"
+#include "engine/pg/identifier.h"
 #include "engine/pg/sqlstate.h"
 
 static const char **copy_strings(struct arena *arena, const char *const *strings, int count)
@@ -147,47 +148,30 @@ static bool set_maps(struct preparation *prep, struct error *error)
     return true;
 }
 
-/*
- * The next name of a list of columns as SQL would read it: "Quoted" as it is, others in lower case.
- * Moves *at behind it and its comma; NULL at the end. What is no name is returned as it stands: no
- * column is called that.
- */
-static const char *next_column(const char **at, struct arena *arena)
-{
-    const char *from = *at + strspn(*at, " \t\n,");
-    char *name = arena_alloc(arena, strlen(from) + 1);
-    char *to = name;
-
-    if (*from == '\0')
-        return NULL;
-    if (*from == '"')
-        for (from++; *from != '\0' && (*from != '"' || *++from == '"'); from++)
-            *to++ = *from;
-    while (*from != '\0' && strchr(" \t\n,", *from) == NULL) {
-        *to++ = *from >= 'A' && *from <= 'Z' ? (char)(*from - 'A' + 'a') : *from;
-        from++;
-    }
-    *at = from;
-    return name;
-}
-
 /* The columns of the walk: the key's own, or those of --order-by followed by the key's. */
 static bool choose_walk(struct preparation *prep, struct error *error)
 {
     struct plan *plan = &copy_of(prep->run)->plan;
-    const char *list = prep->options->order_by != NULL ? prep->options->order_by : "";
-    const char *name;
+    const char *order_by = prep->options->order_by;
+    const char *names[TABLE_KEY_COLUMNS_MAX];
+    int count = order_by == NULL
+                    ? 0
+                    : identifier_list(order_by, names, TABLE_KEY_COLUMNS_MAX, &prep->arena);
 
+    if (count < 0) {
+        error_set(error, ERROR_USAGE, "--order-by: \"%s\" is no list of columns", order_by);
+        return error_hint(error, "as in --order-by region,id");
+    }
     plan->walk = arena_alloc(&plan->arena, sizeof(*plan->walk) * (TABLE_KEY_COLUMNS_MAX * 2));
     plan->walk_count = 0;
-    while ((name = next_column(&list, &prep->arena)) != NULL) {
-        const struct table_column *column = table_column_by_name(prep->source, name);
+    for (int n = 0; n < count; n++) {
+        const struct table_column *column = table_column_by_name(prep->source, names[n]);
 
-        if (column == NULL || !column->not_null || plan->walk_count == TABLE_KEY_COLUMNS_MAX) {
+        if (column == NULL || !column->not_null) {
             error_set(error, ERROR_REFUSED,
                       column == NULL ? "--order-by: there is no column \"%s\""
                                      : "--order-by: column \"%s\" can be NULL",
-                      name);
+                      names[n]);
             return error_hint(error, "rows can be walked in the order of NOT NULL columns only");
         }
         plan->walk[plan->walk_count++] = (struct plan_key_column){

@@ -8,7 +8,7 @@
 #include "copy/kinds/backfill_parts.h"
 #include "copy/lock.h"
 #include "engine/job/schema.h"
-#include "engine/pg/assignment.h"
+#include "engine/pg/identifier.h"
 #include "engine/pg/sql.h"
 #include "engine/pg/sqlstate.h"
 
@@ -54,31 +54,24 @@ static bool check_options(const struct backfill_options *options, struct error *
 /* The table's key, or the one that -s key=.. names. */
 static bool find_key(struct preparation *prep, struct error *error)
 {
-    const char *at = prep->options->settings.key;
+    const char *typed = prep->options->settings.key;
     const char *columns[TABLE_KEY_COLUMNS_MAX];
     TEXT_AUTO why_not = {0};
-    int count = 0;
+    int count;
 
     prep->key = table_key(prep->table, NULL);
-    if (*at == '\0')
+    if (typed[0] == '\0')
         return true;
-    while (count < TABLE_KEY_COLUMNS_MAX &&
-           (columns[count] = identifier_read(&at, &prep->arena)) != NULL) {
-        count++;
-        at += strspn(at, " \t");
-        if (*at != ',')
-            break;
-        at++;
-    }
-    if (*at != '\0' || count == 0) {
-        error_set(error, ERROR_USAGE, "setting key cannot be \"%s\"", prep->options->settings.key);
+    count = identifier_list(typed, columns, TABLE_KEY_COLUMNS_MAX, &prep->arena);
+    if (count < 0) {
+        error_set(error, ERROR_USAGE, "setting key cannot be \"%s\"", typed);
         return error_hint(error, "it is a list of columns, as in -s key=region,id");
     }
     prep->key = table_key_on(prep->table, columns, count, &why_not);
     if (prep->key != NULL)
         return true;
     error_set(error, ERROR_REFUSED, "%s cannot be walked by (%s): %s", prep->options->table,
-              prep->options->settings.key, text_string(&why_not));
+              typed, text_string(&why_not));
     return error_hint(error, "a key is a btree index that is unique, valid, not partial, not "
                              "deferrable, over NOT NULL columns");
 }

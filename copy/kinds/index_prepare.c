@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "copy/kinds/index_parts.h"
-#include "engine/pg/assignment.h"
+#include "engine/pg/identifier.h"
 #include "engine/pg/sql.h"
 
 static const char EXAMPLE[] = "as in 'CREATE INDEX users_email ON users (email)'";
@@ -25,58 +25,28 @@ static bool refuse_statement(const char *what, struct error *error)
     return error_hint(error, "%s", EXAMPLE);
 }
 
-/* Moves *at behind `word` when that comes next. */
-static bool next_is(const char **at, const char *word, struct arena *arena)
-{
-    const char *from = *at;
-    const char *found = identifier_read(&from, arena);
-
-    if (found == NULL || strcmp(found, word) != 0 || from[-1] == '"')
-        return false;
-    *at = from;
-    return true;
-}
-
-/* A name that a schema may qualify, as it was typed. */
-static const char *read_table(const char **at, struct arena *arena)
-{
-    const char *from = *at;
-    const char *start;
-
-    if (identifier_read(&from, arena) == NULL)
-        return NULL;
-    start = *at + strspn(*at, " \t\r\n");
-    while (from[strspn(from, " \t\r\n")] == '.') {
-        from += strspn(from, " \t\r\n") + 1;
-        if (identifier_read(&from, arena) == NULL)
-            return NULL;
-    }
-    *at = from;
-    return arena_format(arena, "%.*s", (int)(from - start), start);
-}
-
 static bool read_statement(const char *statement, struct reading *reading, struct error *error)
 {
     struct arena *arena = &reading->arena;
     const char *at = statement;
     size_t end;
 
-    if (!next_is(&at, "create", arena))
+    if (!identifier_word(&at, "create", arena))
         return refuse_statement("the statement must begin with CREATE INDEX", error);
-    reading->unique = next_is(&at, "unique", arena);
-    if (!next_is(&at, "index", arena))
+    reading->unique = identifier_word(&at, "unique", arena);
+    if (!identifier_word(&at, "index", arena))
         return refuse_statement("the statement must begin with CREATE INDEX", error);
-    (void)next_is(&at, "concurrently", arena);
-    if (next_is(&at, "if", arena) && !(next_is(&at, "not", arena) && next_is(&at, "exists", arena)))
+    (void)identifier_word(&at, "concurrently", arena);
+    if (identifier_word(&at, "if", arena) && !(identifier_word(&at, "not", arena) && identifier_word(&at, "exists", arena)))
         return refuse_statement("the statement cannot be read after IF", error);
-    if (next_is(&at, "on", arena) || (reading->name = identifier_read(&at, arena)) == NULL)
+    if (identifier_word(&at, "on", arena) || (reading->name = identifier_read(&at, arena)) == NULL)
         return refuse_statement("the index needs a name", error);
-    if (!next_is(&at, "on", arena))
+    if (!identifier_word(&at, "on", arena))
         return refuse_statement("the statement must say ON which table, behind a name without "
                                 "schema",
                                 error);
-    (void)next_is(&at, "only", arena);
-    reading->table = read_table(&at, arena);
+    (void)identifier_word(&at, "only", arena);
+    reading->table = identifier_qualified(&at, arena);
     if (reading->table == NULL)
         return refuse_statement("the statement must say ON which table", error);
     end = strlen(at);

@@ -8,7 +8,7 @@
 #include "copy/kinds/validate_parts.h"
 #include "copy/lock.h"
 #include "engine/job/view.h"
-#include "engine/pg/assignment.h"
+#include "engine/pg/identifier.h"
 #include "engine/pg/sql.h"
 
 /* The clone of the other table has that one's name, for messages; unless both have the same. */
@@ -25,18 +25,6 @@ struct reading {
 
 /* -------------------------------------------------------------------------------------------- add
  */
-
-/* Moves *at behind `word` when that comes next. */
-static bool next_is(const char **at, const char *word, struct arena *arena)
-{
-    const char *from = *at;
-    const char *found = identifier_read(&from, arena);
-
-    if (found == NULL || strcmp(found, word) != 0 || from[-1] == '"')
-        return false;
-    *at = from;
-    return true;
-}
 
 /* Behind the list of columns that comes next; false when none does. */
 static bool skip_columns(const char **at)
@@ -61,21 +49,15 @@ static void read_foreign_key(const char *at, const char *text, struct reading *r
     struct arena *arena = &reading->arena;
     const char *start;
 
-    if (!next_is(&at, "foreign", arena) || !next_is(&at, "key", arena) || !skip_columns(&at) ||
-        !next_is(&at, "references", arena))
+    if (!identifier_word(&at, "foreign", arena) || !identifier_word(&at, "key", arena) || !skip_columns(&at) ||
+        !identifier_word(&at, "references", arena))
         return;
-    (void)next_is(&at, "only", arena);
+    (void)identifier_word(&at, "only", arena);
     start = at;
-    if (identifier_read(&at, arena) == NULL)
+    reading->other = identifier_qualified(&at, arena);
+    if (reading->other == NULL)
         return;
-    while (at[strspn(at, " \t\r\n")] == '.') {
-        at += strspn(at, " \t\r\n") + 1;
-        if (identifier_read(&at, arena) == NULL)
-            return;
-    }
     reading->head = arena_format(arena, "%.*s", (int)(start - text), text);
-    reading->other =
-        arena_format(arena, "%.*s", (int)(at - start), start + strspn(start, " \t\r\n"));
     reading->rest = at;
 }
 
@@ -83,7 +65,7 @@ static bool read_add(const char *text, struct reading *reading, struct error *er
 {
     const char *at = text;
 
-    if (!next_is(&at, "constraint", &reading->arena) ||
+    if (!identifier_word(&at, "constraint", &reading->arena) ||
         (reading->name = identifier_read(&at, &reading->arena)) == NULL) {
         error_set(error, ERROR_USAGE, "--add must begin with CONSTRAINT and its name");
         return error_hint(error, "as in --add 'CONSTRAINT orders_users_fkey FOREIGN KEY (user_id) "

@@ -1,4 +1,4 @@
-#include "engine/pg/assignment.h"
+#include "engine/pg/identifier.h"
 
 #include <string.h>
 
@@ -49,6 +49,48 @@ const char *identifier_read(const char **at, struct arena *arena)
         return NULL;
     *at = end;
     return name;
+}
+
+bool identifier_word(const char **at, const char *word, struct arena *arena)
+{
+    const char *from = *at;
+    const char *found = identifier_read(&from, arena);
+
+    if (found == NULL || strcmp(found, word) != 0 || from[-1] == '"')
+        return false;
+    *at = from;
+    return true;
+}
+
+const char *identifier_qualified(const char **at, struct arena *arena)
+{
+    const char *start = *at + strspn(*at, BLANKS);
+    const char *from = start;
+
+    if (identifier_read(&from, arena) == NULL)
+        return NULL;
+    while (from[strspn(from, BLANKS)] == '.') {
+        from += strspn(from, BLANKS) + 1;
+        if (identifier_read(&from, arena) == NULL)
+            return NULL;
+    }
+    *at = from;
+    return arena_format(arena, "%.*s", (int)(from - start), start);
+}
+
+int identifier_list(const char *text, const char **names, int max, struct arena *arena)
+{
+    const char *at = text;
+
+    for (int count = 0; count < max; at++) {
+        names[count] = identifier_read(&at, arena);
+        if (names[count++] == NULL)
+            return -1;
+        at += strspn(at, BLANKS);
+        if (*at != ',')
+            return *at == '\0' ? count : -1;
+    }
+    return -1;
 }
 
 static bool refuse(const char *text, const char *at, struct error *error)
