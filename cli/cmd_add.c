@@ -1,23 +1,8 @@
 /* index, validate: plan, store and run a job that adds one thing to a table where it is. */
 #include "cli/commands.h"
-#include "cli/report_show.h"
 #include "cli/work.h"
 #include "copy/kinds/index.h"
 #include "copy/kinds/validate.h"
-
-/* Of a job that is planned: shows the plan, and runs it unless that was all that was asked. */
-static bool go(struct cli *cli, const struct report *report,
-               bool (*store)(struct run *run, struct error *error), struct error *error)
-{
-    if (cli->options.dry_run) {
-        report_show(cli, report, cli->options.job_name);
-        return true;
-    }
-    if (!store(&cli->run, error))
-        return false;
-    report_show(cli, report, cli->run.job.name);
-    return work_run(cli, false, error);
-}
 
 bool command_index(struct cli *cli, struct error *error)
 {
@@ -32,7 +17,8 @@ bool command_index(struct cli *cli, struct error *error)
         !cli_plan_job(cli, &index_kind, &options.settings, error))
         return false;
     cli_start_work(cli);
-    ok = index_prepare(&cli->run, &options, &report, error) && go(cli, &report, index_store, error);
+    ok = index_prepare(&cli->run, &options, &report, error) &&
+         work_planned(cli, &report, index_store, NULL, error);
     report_deinit(&report);
     return ok;
 }
@@ -52,7 +38,7 @@ bool command_validate(struct cli *cli, struct error *error)
         return false;
     cli_start_work(cli);
     ok = validate_prepare(&cli->run, &options, &report, error) &&
-         go(cli, &report, validate_store, error);
+         work_planned(cli, &report, validate_store, NULL, error);
     report_deinit(&report);
     return ok;
 }

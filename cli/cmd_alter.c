@@ -5,7 +5,6 @@
 #include "cli/commands.h"
 #include "cli/format.h"
 #include "cli/output.h"
-#include "cli/report_show.h"
 #include "cli/work.h"
 #include "copy/kinds/alter.h"
 #include "engine/base/clock.h"
@@ -57,10 +56,12 @@ static bool in_place(struct cli *cli, const struct alter_options *options, struc
  * Asked here, not hours later when nobody sits at the terminal any more. "No" leaves the job to
  * stop at ready.
  */
-static bool ask_swap(struct cli *cli, bool *swap, struct error *error)
+static bool ask_swap(struct cli *cli, const struct report *report, bool *swap, struct error *error)
 {
     const struct job *job = &cli->run.job;
 
+    if (!report->rewrite_needed && cli->options.actions.count > 0 && cli->options.order_by == NULL)
+        log_warning(&cli->log, "these actions need no copy: --in-place takes milliseconds");
     *swap = cli->options.cutover == CUTOVER_NOW;
     if (!*swap || ask(cli, error, "job %s will swap %s.%s as soon as its copy is verified",
                       job->name, job->table_schema, job->table_name))
@@ -73,27 +74,12 @@ static bool ask_swap(struct cli *cli, bool *swap, struct error *error)
     return true;
 }
 
-static bool copy(struct cli *cli, const struct report *report, struct error *error)
-{
-    bool swap = false;
-
-    if (!alter_store(&cli->run, error))
-        return false;
-    report_show(cli, report, cli->run.job.name);
-    if (!report->rewrite_needed && cli->options.actions.count > 0 && cli->options.order_by == NULL)
-        log_warning(&cli->log, "these actions need no copy: --in-place takes milliseconds");
-    return ask_swap(cli, &swap, error) && work_run(cli, swap, error);
-}
-
 static bool prepared(struct cli *cli, const struct alter_options *options, struct error *error)
 {
     struct report report = {0};
-    bool ok = alter_prepare(&cli->run, options, &report, error);
+    bool ok = alter_prepare(&cli->run, options, &report, error) &&
+              work_planned(cli, &report, alter_store, ask_swap, error);
 
-    if (ok && cli->options.dry_run)
-        report_show(cli, &report, options->job_name);
-    else if (ok)
-        ok = copy(cli, &report, error);
     report_deinit(&report);
     return ok;
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "cli/commands.h"
-#include "cli/report_show.h"
 #include "cli/work.h"
 #include "copy/kinds/backfill.h"
 
@@ -24,26 +23,13 @@ static bool read_file(const char *path, struct text *sql, struct error *error)
     return sql->used > 0 || error_set(error, ERROR_USAGE, "%s is empty", path);
 }
 
-static bool prepared(struct cli *cli, const struct backfill_options *options, struct error *error)
-{
-    struct report report = {0};
-    bool ok = backfill_prepare(&cli->run, options, &report, error);
-
-    if (ok && cli->options.dry_run) {
-        report_show(cli, &report, options->job_name);
-    } else if (ok && (ok = backfill_store(&cli->run, error))) {
-        report_show(cli, &report, cli->run.job.name);
-        ok = work_run(cli, false, error);
-    }
-    report_deinit(&report);
-    return ok;
-}
-
 bool command_backfill(struct cli *cli, struct error *error)
 {
     const struct options *given = &cli->options;
     struct settings settings;
     struct backfill_options options;
+    struct report report = {0};
+    bool ok;
     TEXT_AUTO sql = {0};
 
     if (!cli_settings(cli, &settings, error) ||
@@ -64,5 +50,8 @@ bool command_backfill(struct cli *cli, struct error *error)
         .settings = settings,
     };
     cli_start_work(cli);
-    return prepared(cli, &options, error);
+    ok = backfill_prepare(&cli->run, &options, &report, error) &&
+         work_planned(cli, &report, backfill_store, NULL, error);
+    report_deinit(&report);
+    return ok;
 }

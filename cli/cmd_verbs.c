@@ -48,12 +48,13 @@ bool command_cutover(struct cli *cli, struct error *error)
 {
     const struct job *job = &cli->run.job;
 
+    cli->run.force = cli->options.force;
     return ask_possible(cli, error) && cli_load_job(cli, job_argument(cli), error) &&
            ask(cli, error,
-               "cutover %s swaps %s.%s (about %s rows) with its copy; writers wait about 20 ms, "
-               "and "
-               "no longer than %s for a lock",
-               job->name, job->table_schema, job->table_name, COUNT(job->rows_total),
+               "cutover %s %s %s.%s (about %s rows)%s; writers wait about 20 ms, and no longer "
+               "than %s for a lock",
+               job->name, cli->kind->words.cutover, job->table_schema, job->table_name,
+               COUNT(job->rows_total), cli->kind->words.cutover_end,
                MILLISECONDS(job->settings.cutover_wait_ms)) &&
            work_cutover(cli, error);
 }

@@ -47,6 +47,29 @@ const struct command command_table[] = {
         .run = command_backfill,
     },
     {
+        .name = "column",
+        .group = "Jobs",
+        .arguments = "rename|retype|drop TABLE COLUMN ..",
+        .summary = "Rename or retype a column by expand-contract, beside live traffic",
+        .about = "Another column is added, filled and kept equal in both directions, so that old "
+                 "and new\n"
+                 "versions of an application may run side by side, for days. The cut-over hides "
+                 "the old\n"
+                 "column, which is still fed: rollback gives it back within milliseconds, finish "
+                 "drops it.\n"
+                 "\n"
+                 "    pghaul column rename users user_name username\n"
+                 "    pghaul column retype orders id bigint\n"
+                 "    pghaul column retype users age integer --using 'age::integer' --back-using "
+                 "'age::text'\n",
+        .options = BIT(OPT_USING) | BIT(OPT_BACK_USING) | BIT(OPT_DRY_RUN) | BIT(OPT_WORKERS) |
+                   BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .arguments_min = 1,
+        .arguments_max = 4,
+        .words = "rename|retype|drop",
+        .run = command_column,
+    },
+    {
         .name = "index",
         .group = "Jobs",
         .arguments = "TABLE 'CREATE INDEX ..'",
@@ -142,6 +165,7 @@ const struct command command_table[] = {
         .about = "Asks on a terminal; without one it needs --yes. Writers wait some milliseconds. "
                  "The old\n"
                  "table is kept, and fed, until rollback or finish.\n",
+        .options = BIT(OPT_FORCE),
         .arguments_min = 1,
         .arguments_max = 1,
         .completes_jobs = true,

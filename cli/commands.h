@@ -14,6 +14,9 @@ bool command_backfill(struct cli *cli, struct error *error) MUST_CHECK;
 bool command_index(struct cli *cli, struct error *error) MUST_CHECK;
 bool command_validate(struct cli *cli, struct error *error) MUST_CHECK;
 
+/* cmd_column.c */
+bool command_column(struct cli *cli, struct error *error) MUST_CHECK;
+
 /* cmd_status.c */
 bool command_status(struct cli *cli, struct error *error) MUST_CHECK;
 

@@ -93,8 +93,8 @@ static const char *verb_words(const struct job_view *view, const char *verb)
     if (words != NULL && strcmp(verb, "abort") == 0)
         return words->next_abort;
 
-    if (strcmp(verb, "cutover") == 0 && strcmp(view->state, "ready") == 0)
-        return "swap; writers wait about 20 ms";
+    if (words != NULL && strcmp(verb, "cutover") == 0 && strcmp(view->state, "ready") == 0)
+        return words->next_cutover;
     for (size_t i = 0; i < sizeof(WORDS) / sizeof(WORDS[0]); i++)
         if (strcmp(WORDS[i].verb, verb) == 0)
             return WORDS[i].words;

@@ -61,6 +61,9 @@ enum option_id {
     OPT_UNDO_SET,
     OPT_SQL_FILE,
     OPT_ADD,
+    OPT_USING,
+    OPT_BACK_USING,
+    OPT_FORCE,
     OPT_COUNT,
 };
 
@@ -124,6 +127,9 @@ struct options {
     const char *where;
     const char *sql_file;
     const char *add;
+    const char *using;
+    const char *back_using;
+    bool force;
     int undo; /* enum undo_how */
     bool delete_rows;
     const char *order_by;

@@ -7,6 +7,7 @@
 #include "cli/job_text.h"
 #include "cli/output.h"
 #include "cli/progress_line.h"
+#include "cli/report_show.h"
 
 /* The row in memory follows even a failure: messages name the phase that it happened in. */
 static void refresh_after_failure(struct cli *cli)
@@ -105,7 +106,7 @@ static bool print_reached(struct cli *cli, const struct job_view *view, struct e
     if (text.used > 0)
         text_append(&text, "\n");
     if (strcmp(view->state, "ready") == 0)
-        text_append(&text, "ready; the table is still as it was. next:\n");
+        text_appendf(&text, "ready; %s. next:\n", cli->kind->words.ready);
     else if (view->next_count > 0)
         text_appendf(&text, "%s. next:\n", view->state);
     else
@@ -142,6 +143,24 @@ bool work_run(struct cli *cli, bool then_cutover, struct error *error)
     return work_cutover(cli, error);
 }
 
+bool work_planned(struct cli *cli, const struct report *report,
+                  bool (*store)(struct run *run, struct error *error),
+                  bool (*ask_swap)(struct cli *cli, const struct report *report, bool *swap,
+                                   struct error *error),
+                  struct error *error)
+{
+    bool swap = false;
+
+    if (cli->options.dry_run) {
+        report_show(cli, report, cli->options.job_name);
+        return true;
+    }
+    if (!store(&cli->run, error))
+        return false;
+    report_show(cli, report, cli->run.job.name);
+    return (ask_swap == NULL || ask_swap(cli, report, &swap, error)) && work_run(cli, swap, error);
+}
+
 static void print_swapped(struct cli *cli, const struct job_view *view)
 {
     TEXT_AUTO text = {0};
@@ -151,9 +170,8 @@ static void print_swapped(struct cli *cli, const struct job_view *view)
     job_text_swap(&view->cutover, &text);
     text_append(&text, "\n");
     if (strcmp(view->state, "cut_over") == 0 && !view->no_way_back) {
-        text_appendf(&text,
-                     "the old table is fed until you say:  pghaul rollback %s  |  pghaul finish %s",
-                     SHELL_WORD(name), SHELL_WORD(name));
+        text_appendf(&text, "%s until you say:  pghaul rollback %s  |  pghaul finish %s",
+                     cli->kind->words.swapped, SHELL_WORD(name), SHELL_WORD(name));
         if (view->numbers.freed_bytes > 0)
             text_appendf(&text, " (frees %s)", SIZE(view->numbers.freed_bytes));
         text_append(&text, "\n");

@@ -6,12 +6,24 @@
 #define PGHAUL_CLI_WORK_H
 
 #include "cli/job_view.h"
+#include "copy/report.h"
 
 /*
  * Runs the job up to the phase at which it waits for a cut-over, or to its end, and prints times
  * and next commands. With `then_cutover` goes on with work_cutover().
  */
 bool work_run(struct cli *cli, bool then_cutover, struct error *error) MUST_CHECK;
+
+/*
+ * A job that is planned in cli->run, not stored: shows its report, and unless that was all that was
+ * asked for (--dry-run) makes it a job with `store` and runs it. `ask_swap` says, once it is a job,
+ * whether it goes on to its cut-over: NULL: not.
+ */
+bool work_planned(struct cli *cli, const struct report *report,
+                  bool (*store)(struct run *run, struct error *error),
+                  bool (*ask_swap)(struct cli *cli, const struct report *report, bool *swap,
+                                   struct error *error),
+                  struct error *error) MUST_CHECK;
 
 /* Swaps, and prints how long it took. The question has been asked. */
 bool work_cutover(struct cli *cli, struct error *error) MUST_CHECK;

@@ -53,6 +53,7 @@
 #include "copy/order.h"
 #include "copy/plan.h"
 #include "engine/job/run.h"
+#include "engine/pg/table.h"
 
 enum batch_action { BATCH_UPDATE, BATCH_DELETE, BATCH_STATEMENT };
 enum batch_undo { BATCH_UNDO_NONE, BATCH_UNDO_SAVED, BATCH_UNDO_SET };
@@ -86,7 +87,6 @@ struct batch_plan {
     bool plain;               /* a plain UPDATE may be tried first: batch_plain_statement() */
     bool strong;              /* a written column may be referenced by foreign keys: FOR UPDATE */
     bool skip_triggers;       /* session_replication_role = replica */
-    bool skip_errors;         /* rows that fail are recorded, and left */
     const char *columns_seen; /* fingerprint of the table's columns when it was planned */
     int64_t row_estimate;
     int64_t table_bytes;
@@ -97,6 +97,55 @@ void batch_plan_deinit(struct batch_plan *plan);
 void batch_plan_to_json(const struct batch_plan *plan, struct text *json);
 bool batch_plan_from_json(const char *json, struct batch_plan *plan,
                           struct error *error) MUST_CHECK;
+
+/*
+ * How a kind makes a plan (copy/batch_make.c). All memory is the plan's arena, or the one given.
+ *
+ *     batch_plan_table()    where the rows are and how they are found
+ *     ...                   action, undo, where, and columns: batch_image_type(), batch_value()
+ *     batch_look()          into columns_seen
+ *     batch_is_strong()     into strong
+ *     batch_plan_plain()
+ *     batch_try()           in a transaction that is rolled back
+ */
+
+/* Table, search_path, key, estimates; row_wal_bytes as it is until a trial has measured it. */
+bool batch_plan_table(struct session *session, const struct table *table,
+                      const struct table_index *key, struct batch_plan *plan,
+                      struct error *error) MUST_CHECK;
+
+/* batch_column.image of a column that exists, and whether that is a string. */
+bool batch_image_type(struct session *session, uint32_t table_oid, int column_number,
+                      struct arena *arena, const char **image, bool *string,
+                      struct error *error) MUST_CHECK;
+/* batch_column.value, or inverse, from an expression that the server printed (copy/expression.h).
+ */
+const char *batch_value(struct arena *arena, const char *sql, const char *image, bool string);
+
+/* Is a column written that a foreign key may reference? That takes the stronger of the two row
+ * locks. */
+bool batch_is_strong(const struct table *table, const struct batch_plan *plan);
+
+/* Sets plain, by the triggers that the table has now. `beyond_row`: an expression, or the
+ * condition, reads more than the row. */
+bool batch_plan_plain(struct session *session, const struct table *table, bool beyond_row,
+                      struct batch_plan *plan, struct error *error) MUST_CHECK;
+
+/* What became of the first rows by key. */
+struct batch_trial {
+    int64_t visited; /* 0: not tried, because it took too long or somebody was in the way */
+    int64_t written;
+    int64_t hot;
+};
+
+/*
+ * Checks the plan of a chunk, and does a first one; measures plan->row_wal_bytes. In the open
+ * transaction, which must be rolled back: it leaves tables and rows of a job that there is not.
+ * ERROR_REFUSED with the key of a row that fails, unless settings->errors says to skip those. What
+ * only takes too long, or meets a lock, is no failure.
+ */
+bool batch_try(struct run *run, struct batch_plan *plan, const struct settings *settings,
+               struct batch_trial *trial, struct error *error) MUST_CHECK;
 
 /* Where the rows come from, and which way they go. */
 enum batch_way {

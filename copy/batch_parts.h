@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "copy/batch.h"
+#include "engine/job/walk.h"
 
 /* One walk, in one way; shared by its workers. */
 struct batch_work {
@@ -27,9 +28,23 @@ struct batch_work {
     atomic_llong longest_ms;
 };
 
+/* Does a row fail for what it is, so that it will again? Not: a lock, a limit, the connection, nor
+ * the statement itself. */
+bool batch_is_row_failure(const struct error *error);
+
+/* struct walk, chunk: `work` is a struct batch_work. */
+bool batch_chunk(struct walk_chunk *chunk, void *work, struct error *error) MUST_CHECK;
+
 /* struct walk, hold: bloat.budget. */
 bool batch_hold(struct session *session, const struct settings *settings, void *work,
                 int64_t *wait_ms, struct error *error) MUST_CHECK;
+
+/* The keys in todo are one span: what walk_plan() asks. */
+extern const char BATCH_ONE_SPAN[];
+
+/* The spans of a phase, from where they are to their end. */
+bool batch_walk_way(struct run *run, const struct batch_plan *plan, const char *phase,
+                    enum batch_way way, struct error *error) MUST_CHECK;
 
 /*
  * Appends a list with an element for each column of the key, then for each column that is written

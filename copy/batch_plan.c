@@ -45,7 +45,6 @@ static const struct field PLAN_FIELDS[] = {
     FIELD_OF(FIELD_BOOL, batch_plan, plain),
     FIELD_OF(FIELD_BOOL, batch_plan, strong),
     FIELD_OF(FIELD_BOOL, batch_plan, skip_triggers),
-    FIELD_OF(FIELD_BOOL, batch_plan, skip_errors),
     FIELD_OF(FIELD_STRING, batch_plan, columns_seen),
     FIELD_OF(FIELD_NUMBER, batch_plan, row_estimate),
     FIELD_OF(FIELD_NUMBER, batch_plan, table_bytes),

@@ -3,7 +3,8 @@
 #include <string.h>
 
 /*
- * The grants of relation $1, one row per statement to make.
+ * The grants of relation $1, one row per statement to make: all, or those of column $2 alone, which
+ * is called $3 then.
  *
  * `entry` is every single privilege; a NULL relacl stands for the default (the owner has
  * everything), a NULL attacl for nothing. `holder` walks from the owner along grant options, per
@@ -45,7 +46,8 @@ static const char READ[] =
     "      FROM entry e\n"
     ")\n"
     "SELECT CASE WHEN o.grantor <> rel.relowner THEN pg_get_userbyid(o.grantor) END,\n"
-    "       string_agg(o.privilege_type || coalesce(' (' || quote_ident(o.attname) || ')', ''),\n"
+    "       string_agg(o.privilege_type || coalesce(' (' ||\n"
+    "               quote_ident(coalesce($3, o.attname)) || ')', ''),\n"
     "           ', ' ORDER BY o.privilege_type),\n"
     "       CASE o.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(o.grantee)) END,\n"
     "       o.is_grantable,\n"
@@ -53,11 +55,12 @@ static const char READ[] =
     "       current_setting('role'),\n"
     "       (SELECT relkind = 'S' FROM pg_class WHERE oid = $1::oid)\n"
     "  FROM ordered o, rel\n"
+    " WHERE $2::name IS NULL OR o.attname = $2\n"
     " GROUP BY o.depth, o.grantor, rel.relowner, o.grantee, o.attnum, o.is_grantable\n"
     " ORDER BY o.depth, o.attnum, min(o.place)";
 
-bool grants_read(struct session *session, uint32_t oid, struct arena *arena, struct grants *grants,
-                 struct error *error)
+bool grants_read_column(struct session *session, uint32_t oid, const char *column, const char *as,
+                        struct arena *arena, struct grants *grants, struct error *error)
 {
     ROWS_AUTO rows = {0};
     TEXT_AUTO sql = {0};
@@ -66,7 +69,7 @@ bool grants_read(struct session *session, uint32_t oid, struct arena *arena, str
 
     memset(grants, 0, sizeof(*grants));
     sql_expand(&sql, READ, SQL_NAMES({"may_become", sql_fragment(may_become)}));
-    if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(oid)), error))
+    if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(oid), column, as), error))
         return error_context(error, "could not read grants");
     grants->count = rows_count(&rows);
     grants->items = arena_alloc(arena, sizeof(*grants->items) * ((size_t)grants->count + 1));
@@ -88,6 +91,12 @@ bool grants_read(struct session *session, uint32_t oid, struct arena *arena, str
         grants->sequence = rows_bool(&rows, i, 6);
     }
     return true;
+}
+
+bool grants_read(struct session *session, uint32_t oid, struct arena *arena, struct grants *grants,
+                 struct error *error)
+{
+    return grants_read_column(session, oid, NULL, NULL, arena, grants, error);
 }
 
 static void set_role_sql(const char *role, struct text *sql)

@@ -36,6 +36,13 @@ struct grants {
 bool grants_read(struct session *session, uint32_t oid, struct arena *arena, struct grants *grants,
                  struct error *error) MUST_CHECK;
 
+/*
+ * The same of one column: of the grants on it alone, saying `as` for its name, so that another
+ * column gets them.
+ */
+bool grants_read_column(struct session *session, uint32_t oid, const char *column, const char *as,
+                        struct arena *arena, struct grants *grants, struct error *error) MUST_CHECK;
+
 /* Appends the statements that make them on `target`. */
 void grants_sql(const struct grants *grants, struct sql_value target, struct text *sql);
 

@@ -176,6 +176,22 @@ bool inspect_table(struct session *session, const struct table *table, struct fi
     return inspect_subjects(&inspection, TABLE_SUBJECTS, TABLE_SUBJECT_COUNT, error);
 }
 
+bool inspect_typed(struct session *session, const char *typed, const char *const *codes,
+                   struct findings *findings, struct arena *arena, struct table **table,
+                   struct error *error)
+{
+    uint32_t oid;
+
+    if (!inspect_server(session, findings, error) ||
+        !table_find(session, typed, session_user_search_path(session), &oid, error) ||
+        !table_describe(session, oid, arena, table, error) ||
+        !inspect_table(session, *table, findings, error))
+        return false;
+    if (codes != NULL)
+        findings_keep(findings, codes);
+    return findings_refuse(findings, typed, error);
+}
+
 bool inspect_rows(struct session *session, const struct table *table, bool deletes,
                   struct findings *findings, struct error *error)
 {

@@ -5,7 +5,7 @@
  *
  *     if (!inspect_server(session, &findings, error) ||
  *         !inspect_table(session, table, &findings, error) ||
- *         !findings_refuse(&findings, table_name, error))
+ *         !findings_refuse(&findings, table_name, error)) // or inspect_typed()
  *         ...
  *     findings_deinit(&findings);
  *
@@ -29,6 +29,15 @@
 bool inspect_server(struct session *session, struct findings *findings,
                     struct error *error) MUST_CHECK;
 bool inspect_table(struct session *session, const struct table *table, struct findings *findings,
+                   struct error *error) MUST_CHECK;
+
+/*
+ * inspect_server() and inspect_table() for the table that the user typed, which is described into
+ * the arena; ERROR_REFUSED by what stands in the way. With `codes` (NULL-terminated) only those
+ * findings are kept.
+ */
+bool inspect_typed(struct session *session, const char *typed, const char *const *codes,
+                   struct findings *findings, struct arena *arena, struct table **table,
                    struct error *error) MUST_CHECK;
 
 /*

@@ -56,12 +56,8 @@ void leave_sql(const struct run *run, struct text *sql)
     capture_drop_sql(&copy->forward, sql);
     capture_drop_sql(&copy->backward, sql);
     forget_spans(run, sql);
-    text_appendf(
-        sql,
-        "UPDATE pghaul.job SET state = 'aborted', wanted = 'abort', ended_at = clock_timestamp()\n"
-        " WHERE id = %" PRId64 ";\n"
-        "COMMIT;\n",
-        run->job.id);
+    job_end_sql(run->job.id, sql);
+    text_append(sql, "COMMIT;\n");
 }
 
 /* Triggers first, under the table's lock and nothing else; then, without it, what only we know. */
@@ -387,12 +383,12 @@ static bool look(struct run *run, const char *state, bool *happened, struct erro
     *happened = false;
     if (!run_reconnect(run, error) || !job_refresh(run->session, &run->job, error))
         return false;
-    *happened = strcmp(run->job.state, state) == 0;
+    *happened = job_is(&run->job, state);
     if (*happened)
         return true;
     if (!run_lead(run, error))
         return false;
-    *happened = strcmp(run->job.state, state) == 0;
+    *happened = job_is(&run->job, state);
     return *happened || job_open(&run->job) ||
            error_set(error, ERROR_REFUSED, "job %s was ended by another session", run->job.name);
 }

@@ -247,6 +247,65 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
     }
 }
 
+/* Behind one that is open for long, writers would only queue for nothing. */
+static bool nobody_stays(struct run *run, const char *tables, struct error *error)
+{
+    TEXT_AUTO who = {0};
+    bool blocked;
+
+    if (!lock_long_blocker(run->session, tables, &blocked, &who, error))
+        return false;
+    if (!blocked)
+        return true;
+    error_set(error, ERROR_LOCK, "a long transaction uses %s", tables);
+    return error_detail(error, "%s", text_string(&who));
+}
+
+static bool change_once(struct run *run, const struct lock_change *change,
+                        struct lock_report *report, struct error *error)
+{
+    int64_t locked_us;
+
+    if (!nobody_stays(run, change->tables, error) ||
+        !lock_tables(run, change->tables, change->mode, report, error))
+        return false;
+    locked_us = clock_us();
+    if (session_set(run->session, "statement_timeout", NUMBER(run->job.settings.lock_timeout_ms),
+                    true, error) &&
+        change->work(run, change->arg, error) &&
+        job_add_lock(run->session, &run->job, change->what_for, change->mode,
+                     report->waited_us / 1000, (clock_us() - locked_us) / 1000, report->attempts,
+                     error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
+}
+
+bool lock_and_change(struct run *run, const struct lock_change *change, struct lock_report *report,
+                     struct error *error)
+{
+    unsigned seed = (unsigned)clock_us();
+
+    for (int64_t tries = 1;; tries++) {
+        if (change_once(run, change, report, error)) {
+            progress_moving(run->progress);
+            report->attempts += (int)tries - 1;
+            return true;
+        }
+        if (stop_wanted(run->stop) || !lock_in_the_way(error) ||
+            tries >= run->job.settings.lock_tries ||
+            report->attempts >= run->job.settings.lock_tries)
+            return false;
+        log_verbose(run->log, "%s, try %" PRId64 ": %s", change->what_for, tries, error->message);
+        progress_reason(run->progress, "%s: %s", change->what_for,
+                        error->detail[0] != '\0' ? error->detail : error->message);
+        if (!stop_sleep_ms(run->stop, lock_backoff_ms((int)tries, &seed), error))
+            return false;
+        *report = (struct lock_report){0};
+    }
+}
+
 /*
  * Transactions of this database that began before $2 and still have a snapshot that cannot see
  * everything before the transaction id $1. Why both: a snapshot taken after $2 may carry an older

@@ -39,6 +39,22 @@ struct lock_report {
 bool lock_tables(struct run *run, const char *tables, const char *mode, struct lock_report *report,
                  struct error *error) MUST_CHECK;
 
+/*
+ * A change under a strong lock, in one transaction: waits until nobody long is in the way, takes
+ * the lock, lets `work` do it, records how long that took, and commits; tried again, up to
+ * lock.tries times, while a lock is in the way, of the work's statements, too. A statement of the
+ * work's that takes longer than lock.timeout is cut off. On failure no transaction is open.
+ */
+struct lock_change {
+    const char *what_for; /* for the job's record */
+    const char *tables;   /* as for lock_tables() */
+    const char *mode;
+    bool (*work)(struct run *run, void *arg, struct error *error);
+    void *arg;
+};
+bool lock_and_change(struct run *run, const struct lock_change *change, struct lock_report *report,
+                     struct error *error) MUST_CHECK;
+
 /* What lock_tables() sends when it gets the lock at once, as a script (engine/pg/sql.h). */
 void lock_print(const struct run *run, const char *tables, const char *mode, struct text *script);
 

@@ -767,6 +767,30 @@ static void triggers_are_skipped_when_asked_to_but_foreign_keys_never(void)
     REFUSED(3, "child", "backfill", "child", "--set", "t = 5", "-s", "triggers=skip");
 }
 
+/* What triggers=skip does not skip, and what fires only then: said as it will be, and counted. */
+static void triggers_that_fire_all_the_same_are_told_from_those_skipped(void)
+{
+    struct t_result result;
+
+    make_rows(1000);
+    t_sql(TRIGGER);
+    t_sql("CREATE TRIGGER only_then BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION note();\n"
+          "ALTER TABLE t ENABLE REPLICA TRIGGER only_then");
+    t_run(&result, "backfill", "t", "--set", "n = n + 1", "-s", "triggers=skip", NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "only_then (BEFORE each row) will fire: ENABLE ALWAYS or REPLICA");
+    t_expect_out(&result, "note_it (BEFORE each row) will NOT fire");
+    t_expect_out(&result, "900 changed, 0 already right, 0 skipped, 100 kept as they were");
+    t_expect("SELECT count(*) || ' ' || count(DISTINCT id) FROM seen", "1000 1000");
+    RUN(0, "finish", JOB, "--yes");
+    t_sql("TRUNCATE seen; ALTER TABLE t ENABLE ALWAYS TRIGGER note_it;\n"
+          "ALTER TABLE t DISABLE TRIGGER only_then");
+    t_run(&result, "backfill", "t", "--set", "n = n + 1", "-s", "triggers=skip", NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "note_it (BEFORE each row) will fire: ENABLE ALWAYS or REPLICA");
+    t_expect("SELECT count(*) || ' ' || count(DISTINCT id) FROM seen", "1000 1000");
+}
+
 static void foreign_keys_fail_with_the_key_at_once_or_deferred(void)
 {
     static const char *const WHEN[] = {"", "DEFERRABLE INITIALLY DEFERRED"};
@@ -855,6 +879,20 @@ static void write_file(const char *path, const char *text)
     assert_non_null(file);
     fputs(text, file);
     fclose(file);
+}
+
+/* Its rows would change behind that one's back. */
+static void a_rollback_beside_another_job_on_the_table_is_refused(void)
+{
+    make_rows(100);
+    RUN(0, "backfill", "t", "--set", "n = 1", "--undo", "saved");
+    RUN(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint");
+    REFUSED(3, "job alter-t-1 works on public.t", "rollback", JOB, "--yes");
+    t_expect(STATE, "done");
+    t_expect(WRONG, "0");
+    RUN(0, "abort", "alter-t-1", "--yes");
+    RUN(0, "rollback", JOB, "--yes");
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
 }
 
 /* The way back is planned over what is saved by then: nobody may save more behind it. */
@@ -965,6 +1003,30 @@ static void one_of_the_first_rows_that_fails_is_named(void)
     t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
 }
 
+/* An error of a trigger's own making is a row's; one of the statement is nobody's to skip. */
+static void errors_of_any_class_are_a_rows_but_not_the_statements(void)
+{
+    static const char RAISE[] =
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN\n"
+        "    IF NEW.id %% 100 = 7 THEN RAISE 'not this one' USING ERRCODE = '%s'; END IF;\n"
+        "    RETURN NEW; END $$";
+
+    make_rows(1000);
+    t_sql(t_format(RAISE, "MY001"));
+    t_sql("CREATE TRIGGER refuse BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION refuse()");
+    REFUSED(3, "key {7}", "backfill", "t", "--set", "n = n + 1");
+    t_sql(t_format(RAISE, "42501"));
+    REFUSED(3, "tried on the first rows: not this one", "backfill", "t", "--set", "n = n + 1", "-s",
+            "errors=skip");
+    t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
+    t_sql(t_format(RAISE, "MY001"));
+    RUN(0, "backfill", "t", "--set", "n = n + 1", "-s", "errors=skip");
+    t_expect("SELECT string_agg(DISTINCT sqlstate, ' ') || ' ' || count(DISTINCT k1)\n"
+             "  FROM pghaul.skipped_1",
+             "MY001 10");
+    t_expect("SELECT count(*) FROM t WHERE n <> CASE WHEN id % 100 = 7 THEN 0 ELSE 1 END", "0");
+}
+
 static void it_walks_by_another_unique_index(void)
 {
     make_rows(3000);
@@ -1004,6 +1066,18 @@ static void a_statement_of_ones_own_is_run_once_for_each_key(void)
 }
 
 /* Not put off for ever as if somebody had it. */
+static void a_statement_of_ones_own_skips_no_foreign_key(void)
+{
+    const char *path = t_format("/tmp/pghaul-test-%d.sql", (int)getpid());
+
+    make_rows(10);
+    t_sql("CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t)");
+    write_file(path, "UPDATE child AS c SET t = 50 WHERE :range(c)");
+    REFUSED(3, "foreign keys unchecked", "backfill", "child", "--sql-file", path, "-s",
+            "triggers=skip");
+    remove(path);
+}
+
 static void a_row_that_takes_too_long_by_itself_is_named(void)
 {
     make_rows(100);
@@ -1167,6 +1241,7 @@ int main(void)
         t_test(rows_that_fail_are_left_and_recorded_when_asked_to),
         t_test(triggers_fire_and_may_refuse_a_row),
         t_test(triggers_are_skipped_when_asked_to_but_foreign_keys_never),
+        t_test(triggers_that_fire_all_the_same_are_told_from_those_skipped),
         t_test(foreign_keys_fail_with_the_key_at_once_or_deferred),
         t_test(a_parent_that_somebody_holds_puts_the_child_off),
         t_test(a_unique_column_is_changed_where_that_is_possible),
@@ -1174,6 +1249,7 @@ int main(void)
         t_test(pause_resume_and_workers_act_while_it_runs),
         t_test(a_signal_stops_it_and_resume_finishes),
         t_test(a_rollback_that_is_interrupted_is_gone_on_with),
+        t_test(a_rollback_beside_another_job_on_the_table_is_refused),
         t_test(a_follower_that_outlives_the_leader_writes_nothing_behind_a_rollback),
         t_test(an_inverse_is_refused_before_the_job_is_done),
         t_test(values_from_other_tables_are_not_computed_from_two_moments),
@@ -1181,8 +1257,10 @@ int main(void)
         t_test(a_delete_that_cascades_is_not_saved),
         t_test(a_rollback_that_meets_a_row_which_fails_stops_and_goes_on),
         t_test(one_of_the_first_rows_that_fails_is_named),
+        t_test(errors_of_any_class_are_a_rows_but_not_the_statements),
         t_test(it_walks_by_another_unique_index),
         t_test(a_statement_of_ones_own_is_run_once_for_each_key),
+        t_test(a_statement_of_ones_own_skips_no_foreign_key),
         t_test(a_row_that_takes_too_long_by_itself_is_named),
         t_test(it_waits_at_the_bloat_budget_or_vacuums),
         t_test(a_dry_run_changes_nothing),

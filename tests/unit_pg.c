@@ -193,6 +193,28 @@ static void sqlstates_fall_into_their_classes(void)
             t_fail("SQLSTATE %s must not be retried", FINAL[i]);
 }
 
+static void refusals_of_a_row_are_told_from_trouble(void)
+{
+    static const char *const OF_ROW[] = {"22012", "22P02", "23505", "23P01", "54000", "P0001"};
+    static const char *const PERHAPS[] = {"42501", "0A000", "55006", "2F005", "MY001"};
+    static const char *const TROUBLE[] = {"",      "08006", "40001", "40002", "40P01", "53100",
+                                          "55P03", "57014", "57P01", "58030", "F0001", "XX000"};
+
+    for (size_t i = 0; i < sizeof(OF_ROW) / sizeof(OF_ROW[0]); i++) {
+        assert_true(sqlstate_of_row(OF_ROW[i]));
+        assert_true(sqlstate_maybe_of_row(OF_ROW[i]));
+    }
+    for (size_t i = 0; i < sizeof(PERHAPS) / sizeof(PERHAPS[0]); i++) {
+        assert_false(sqlstate_of_row(PERHAPS[i]));
+        assert_true(sqlstate_maybe_of_row(PERHAPS[i]));
+    }
+    for (size_t i = 0; i < sizeof(TROUBLE) / sizeof(TROUBLE[0]); i++) {
+        assert_false(sqlstate_of_row(TROUBLE[i]));
+        if (sqlstate_maybe_of_row(TROUBLE[i]))
+            t_fail("SQLSTATE %s is no row's", TROUBLE[i]);
+    }
+}
+
 /* Time is stepped by hand: no sleeping here. */
 static void retries_wait_longer_and_longer_up_to_a_cap(void)
 {
@@ -823,6 +845,7 @@ int main(void)
         t_test(names_are_read_as_the_server_reads_them),
         t_test(what_is_no_assignment_is_refused),
         t_test(sqlstates_fall_into_their_classes),
+        t_test(refusals_of_a_row_are_told_from_trouble),
         t_test(retries_wait_longer_and_longer_up_to_a_cap),
         t_test(retries_of_different_sessions_spread),
         t_test(retries_end_exactly_at_their_limit),

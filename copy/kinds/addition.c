@@ -1,11 +1,9 @@
 #include "copy/kinds/addition.h"
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/job/view.h"
 #include "engine/pg/sql.h"
 
 /* --------------------------------------------------------------------------------- before the job
@@ -23,16 +21,8 @@ bool addition_table(struct session *session, const char *typed, struct arena *ar
                     struct table **table, struct error *error)
 {
     struct findings findings = {0};
-    uint32_t oid;
-    bool ok = inspect_server(session, &findings, error) &&
-              table_find(session, typed, session_user_search_path(session), &oid, error) &&
-              table_describe(session, oid, arena, table, error) &&
-              inspect_table(session, *table, &findings, error);
+    bool ok = inspect_typed(session, typed, MATTERS, &findings, arena, table, error);
 
-    if (ok) {
-        findings_keep(&findings, MATTERS);
-        ok = findings_refuse(&findings, typed, error);
-    }
     findings_deinit(&findings);
     return ok;
 }
@@ -49,36 +39,6 @@ bool addition_clone(struct session *session, const char *schema, const char *tab
         session_set(session, "search_path", session_user_search_path(session), true, error))
         return true;
     return error_refuse(error, NULL);
-}
-
-void addition_to_json(const struct addition_field *fields, int count, struct text *out)
-{
-    json_t *object = json_object();
-    char *dumped;
-
-    for (int i = 0; i < count; i++)
-        json_object_set_new(object, fields[i].name,
-                            *fields[i].value == NULL ? json_null() : json_string(*fields[i].value));
-    dumped = json_dumps(object, JSON_COMPACT);
-    text_append(out, dumped);
-    free(dumped);
-    json_decref(object);
-}
-
-bool addition_from_json(const char *json, const struct addition_field *fields, int count,
-                        struct arena *arena, struct error *error)
-{
-    json_t *object = json_loads(json, 0, NULL);
-
-    if (!json_is_object(object)) {
-        json_decref(object);
-        return error_set(error, ERROR_INTERNAL, "the plan of the job cannot be read");
-    }
-    for (int i = 0; i < count; i++)
-        *fields[i].value =
-            arena_copy(arena, json_string_value(json_object_get(object, fields[i].name)));
-    json_decref(object);
-    return true;
 }
 
 void addition_fill_job(struct run *run, const struct kind *kind, const struct table *table,
@@ -103,10 +63,7 @@ void addition_fill_job(struct run *run, const struct kind *kind, const struct ta
 
 static void end_by_sql(struct run *run, struct text *sql)
 {
-    text_appendf(sql,
-                 "UPDATE pghaul.job SET state = 'aborted', wanted = 'abort',\n"
-                 "       ended_at = clock_timestamp() WHERE id = %" PRId64 ";\n",
-                 run->job.id);
+    job_end_sql(run->job.id, sql);
 }
 
 bool addition_store(struct run *run, const struct kind *kind, struct error *error)
@@ -131,7 +88,7 @@ bool addition_set_added(struct run *run, int64_t added, const char *undo, struct
     TEXT_AUTO leave = {0};
 
     text_appendf(&leave, "%s;\n", undo);
-    end_by_sql(run, &leave);
+    job_end_sql(run->job.id, &leave);
     return job_set_fact(run->session, &run->job, "added", NUMBER(added), error) &&
            job_set_fact(run->session, &run->job, "kept", "true", error) &&
            job_set_leave_sql(run->session, &run->job, text_string(&leave), error);
@@ -140,17 +97,6 @@ bool addition_set_added(struct run *run, int64_t added, const char *undo, struct
 /* ------------------------------------------------------------------------------------------ verbs
  */
 
-static bool state_is(const struct run *run, const char *state)
-{
-    return strcmp(run->job.state, state) == 0;
-}
-
-static bool refuse(const struct run *run, const char *why, const char *hint, struct error *error)
-{
-    error_set(error, ERROR_REFUSED, "job %s %s", run->job.name, why);
-    return error_hint(error, "%s", hint);
-}
-
 static bool end(struct run *run, const char *state, struct error *error)
 {
     return job_set_state(run->session, &run->job, state, NULL, error) && run_unlead(run, error);
@@ -158,10 +104,10 @@ static bool end(struct run *run, const char *state, struct error *error)
 
 static bool may_rollback(const struct run *run, const char *why_not, struct error *error)
 {
-    if (state_is(run, "finished") || state_is(run, "aborted"))
-        return refuse(run, "is over", "drop what it added yourself", error);
+    if (job_is(&run->job, "finished") || job_is(&run->job, "aborted"))
+        return job_refuse(&run->job, "is over", "drop what it added yourself", error);
     return addition_added(&run->job) != 0 || job_open(&run->job) ||
-           refuse(run, why_not, "there is nothing to take back", error);
+           job_refuse(&run->job, why_not, "there is nothing to take back", error);
 }
 
 /* The table of that name now; a copy may have taken its place since, with all that it has. */
@@ -173,10 +119,7 @@ static const char NOW[] =
 static bool check_table(struct run *run, struct error *error)
 {
     const struct job *job = &run->job;
-    struct arena arena = {0};
-    const char *other, *state;
     ROWS_AUTO rows = {0};
-    bool ok;
 
     if (!session_query(run->session, &rows, NOW, PARAMS(job->table_schema, job->table_name), error))
         return false;
@@ -185,21 +128,14 @@ static bool check_table(struct run *run, struct error *error)
                   job->table_schema, job->table_name, job->name);
         return error_hint(error, "drop what it added yourself");
     }
-    ok = job_on_table(run->session, job->source_oid, &arena, &other, &state, error);
-    if (ok && other != NULL && strcmp(other, job->name) != 0) {
-        ok = error_set(error, ERROR_REFUSED, "job %s works on %s.%s", other, job->table_schema,
-                       job->table_name);
-        error_detail(error, "it is %s", state);
-        error_hint(error, "pghaul status %s shows it", SHELL_WORD(other));
-    }
-    arena_deinit(&arena);
-    return ok;
+    return job_refuse_other(run->session, job->id, job->source_oid, job->table_schema,
+                            job->table_name, error);
 }
 
 bool addition_rollback(struct run *run, const char *why_not, addition_take_back *take_back,
                        struct error *error)
 {
-    if (state_is(run, "rolled_back"))
+    if (job_is(&run->job, "rolled_back"))
         return true;
     return may_rollback(run, why_not, error) && run_lead(run, error) &&
            may_rollback(run, why_not, error) &&
@@ -209,13 +145,14 @@ bool addition_rollback(struct run *run, const char *why_not, addition_take_back 
 
 static bool may_finish(const struct run *run, struct error *error)
 {
-    return state_is(run, "done") ||
-           refuse(run, "is not done", "pghaul resume continues it, pghaul abort ends it", error);
+    return job_is(&run->job, "done") ||
+           job_refuse(&run->job, "is not done", "pghaul resume continues it, pghaul abort ends it",
+                      error);
 }
 
 bool addition_finish(struct run *run, struct error *error)
 {
-    if (state_is(run, "finished"))
+    if (job_is(&run->job, "finished"))
         return true;
     return may_finish(run, error) && run_lead(run, error) && may_finish(run, error) &&
            end(run, "finished", error);
@@ -223,12 +160,13 @@ bool addition_finish(struct run *run, struct error *error)
 
 static bool may_abort(const struct run *run, struct error *error)
 {
-    return job_open(&run->job) || refuse(run, "is over", "rollback drops what it added", error);
+    return job_open(&run->job) ||
+           job_refuse(&run->job, "is over", "rollback drops what it added", error);
 }
 
 bool addition_abort(struct run *run, addition_take_back *take_back, struct error *error)
 {
-    if (state_is(run, "aborted"))
+    if (job_is(&run->job, "aborted"))
         return true;
     return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
            (addition_added(&run->job) == 0 || take_back(run, error)) && end(run, "aborted", error);

@@ -25,15 +25,6 @@ bool addition_table(struct session *session, const char *typed, struct arena *ar
 bool addition_clone(struct session *session, const char *schema, const char *table,
                     const char *name, bool with_indexes, struct error *error) MUST_CHECK;
 
-/* A plan's strings, as JSON in the job's row: names and pointers to the values, in pairs. */
-struct addition_field {
-    const char *name;
-    const char **value; /* NULL inside: JSON null */
-};
-void addition_to_json(const struct addition_field *fields, int count, struct text *out);
-bool addition_from_json(const char *json, const struct addition_field *fields, int count,
-                        struct arena *arena, struct error *error) MUST_CHECK;
-
 /* Everything of run->job but what the kind calls itself: then addition_store(). */
 void addition_fill_job(struct run *run, const struct kind *kind, const struct table *table,
                        const char *job_name, const char *spec_name, const char *spec,

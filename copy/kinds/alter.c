@@ -98,17 +98,13 @@ static bool refuse_state(const struct run *run, const char *verb, const char *hi
     return error_hint(error, "%s", hint);
 }
 
-static bool state_is(const struct run *run, const char *state)
-{
-    return strcmp(run->job.state, state) == 0;
-}
-
 /* The job's phases from where they are to `ready`, when they are not there yet. */
 static bool reach_ready(struct run *run, struct error *error)
 {
     return phases_run(run, &alter_kind, "ready", error) &&
            job_refresh(run->session, &run->job, error) &&
-           (state_is(run, "ready") || job_set_state(run->session, &run->job, "ready", NULL, error));
+           (job_is(&run->job, "ready") ||
+            job_set_state(run->session, &run->job, "ready", NULL, error));
 }
 
 static bool verify_again(struct run *run, struct error *error)
@@ -118,7 +114,7 @@ static bool verify_again(struct run *run, struct error *error)
 
 static bool alter_verify(struct run *run, struct error *error)
 {
-    if (!state_is(run, "ready"))
+    if (!job_is(&run->job, "ready"))
         return refuse_state(run, "verify",
                             "a job is verified on its way to ready, and again when it is there",
                             error);
@@ -127,7 +123,7 @@ static bool alter_verify(struct run *run, struct error *error)
 
 static bool may_cutover(const struct run *run, struct error *error)
 {
-    if (state_is(run, "cut_over"))
+    if (job_is(&run->job, "cut_over"))
         return refuse_state(run, "cutover", "it has happened; next: rollback or finish", error);
     if (!job_open(&run->job))
         return refuse_state(run, "cutover", "the job is over", error);
@@ -162,9 +158,9 @@ static bool alter_cutover(struct run *run, struct error *error)
 
 static bool may_rollback(const struct run *run, struct error *error)
 {
-    if (!state_is(run, "cut_over"))
+    if (!job_is(&run->job, "cut_over"))
         return refuse_state(run, "rollback",
-                            state_is(run, "ready")
+                            job_is(&run->job, "ready")
                                 ? "nothing was swapped yet; abort leaves no trace"
                                 : "it is for a job that is cut over",
                             error);
@@ -189,7 +185,7 @@ static bool swap_back(struct run *run, bool accept_loss, struct error *error)
 static bool is_half_rolled_back(struct run *run, bool *half, struct error *error)
 {
     *half = false;
-    return !state_is(run, "rolled_back") || leave_anything_left(run, half, error);
+    return !job_is(&run->job, "rolled_back") || leave_anything_left(run, half, error);
 }
 
 static bool alter_rollback(struct run *run, bool accept_loss, struct error *error)
@@ -208,7 +204,7 @@ static bool alter_rollback(struct run *run, bool accept_loss, struct error *erro
 
 static bool may_finish(const struct run *run, struct error *error)
 {
-    return state_is(run, "cut_over") ||
+    return job_is(&run->job, "cut_over") ||
            refuse_state(run, "finish", "it is for a job that is cut over", error);
 }
 
@@ -217,13 +213,14 @@ static bool alter_finish(struct run *run, struct error *error)
 {
     if (!may_finish(run, error) || !run_lead(run, error))
         return false;
-    return (state_is(run, "finished") || (may_finish(run, error) && leave_finish(run, error))) &&
+    return (job_is(&run->job, "finished") ||
+            (may_finish(run, error) && leave_finish(run, error))) &&
            run_unlead(run, error);
 }
 
 static bool may_abort(const struct run *run, struct error *error)
 {
-    if (state_is(run, "cut_over"))
+    if (job_is(&run->job, "cut_over"))
         return refuse_state(run, "abort", "it is cut over; rollback or finish", error);
     return job_open(&run->job) || refuse_state(run, "abort", "the job is over", error);
 }
@@ -232,21 +229,21 @@ static bool alter_abort(struct run *run, struct error *error)
 {
     if (!may_abort(run, error) || !run_lead(run, error))
         return false;
-    return (state_is(run, "aborted") || (may_abort(run, error) && leave_abort(run, error))) &&
+    return (job_is(&run->job, "aborted") || (may_abort(run, error) && leave_abort(run, error))) &&
            run_unlead(run, error);
 }
 
 /* Keys that came since: so that neither the log grows nor the swap waits for them. */
 static bool alter_keep_up(struct run *run, struct error *error)
 {
-    bool after = state_is(run, "cut_over");
+    bool after = job_is(&run->job, "cut_over");
     const struct flow *flow = after ? &copy_of(run)->backward : &copy_of(run)->forward;
     struct replay_result result;
 
     if ((after && copy_of(run)->plan.no_rollback) || !run_lead(run, error))
         return error->code == ERROR_NONE;
     /* Another process swapped while we waited for it: then its log is not the one to look at. */
-    if (after != state_is(run, "cut_over") || !job_open(&run->job))
+    if (after != job_is(&run->job, "cut_over") || !job_open(&run->job))
         return run_unlead(run, error);
     progress_start(run->progress, "catch-up", 0, 0);
     if (replay_catch_up(run, flow, &result, error))
@@ -259,7 +256,7 @@ static bool alter_keep_up(struct run *run, struct error *error)
 static bool alter_numbers(struct run *run, struct kind_numbers *numbers, struct error *error)
 {
     const struct copy *copy = copy_of(run);
-    bool after = state_is(run, "cut_over");
+    bool after = job_is(&run->job, "cut_over");
     const struct flow *flow = after ? &copy->backward : &copy->forward;
     struct capture_size size;
     ROWS_AUTO rows = {0};
@@ -290,6 +287,11 @@ const struct kind alter_kind = {
               .finished = "is dropped",
               .aborted = "is as it was, nothing of the job is left but its history",
               .done = "copied",
+              .cutover = "swaps",
+              .cutover_end = " with its copy",
+              .ready = "the table is still as it was",
+              .swapped = "the old table is fed",
+              .next_cutover = "swap; writers wait about 20 ms",
               .next_rollback = "swap back; nothing written since is lost",
               .next_finish = "drop the old table",
               .next_abort = "leave no trace"},

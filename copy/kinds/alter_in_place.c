@@ -27,17 +27,8 @@ static const char *const MATTERS[] = {
 
 static bool find_table(struct preparation *prep, struct error *error)
 {
-    struct session *session = prep->run->session;
-    uint32_t oid;
-
-    if (!inspect_server(session, &prep->findings, error) ||
-        !table_find(session, prep->options->table, session_user_search_path(session), &oid,
-                    error) ||
-        !table_describe(session, oid, &prep->arena, &prep->source, error) ||
-        !inspect_table(session, prep->source, &prep->findings, error))
-        return false;
-    findings_keep(&prep->findings, MATTERS);
-    return findings_refuse(&prep->findings, prep->options->table, error);
+    return inspect_typed(prep->run->session, prep->options->table, MATTERS, &prep->findings,
+                         &prep->arena, &prep->source, error);
 }
 
 /* As much of a plan as a clone needs. */

@@ -319,15 +319,8 @@ static bool try_on_clone(struct preparation *prep, struct error *error)
 
 static bool find_table(struct preparation *prep, struct error *error)
 {
-    struct session *session = prep->run->session;
-    uint32_t oid;
-
-    return inspect_server(session, &prep->findings, error) &&
-           table_find(session, prep->options->table, session_user_search_path(session), &oid,
-                      error) &&
-           table_describe(session, oid, &prep->arena, &prep->source, error) &&
-           inspect_table(session, prep->source, &prep->findings, error) &&
-           findings_refuse(&prep->findings, prep->options->table, error);
+    return inspect_typed(prep->run->session, prep->options->table, NULL, &prep->findings,
+                         &prep->arena, &prep->source, error);
 }
 
 /* ------------------------------------------------------------------------------------------------------

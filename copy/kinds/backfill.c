@@ -178,17 +178,6 @@ static const struct phase PHASES[] = {
 
 /* --------------------------------------------------------------------------------------- verbs */
 
-static bool refuse(const struct run *run, const char *why, const char *hint, struct error *error)
-{
-    error_set(error, ERROR_REFUSED, "job %s %s", run->job.name, why);
-    return error_hint(error, "%s", hint);
-}
-
-static bool state_is(const struct run *run, const char *state)
-{
-    return strcmp(run->job.state, state) == 0;
-}
-
 static bool is_restoring(const struct run *run)
 {
     return strncmp(run->job.phase, RESTORE, strlen(RESTORE)) == 0;
@@ -198,15 +187,15 @@ static bool may_rollback(const struct run *run, struct error *error)
 {
     const struct batch_plan *plan = plan_of(run);
 
-    if (state_is(run, "finished") || state_is(run, "aborted"))
-        return refuse(run, "is over", "what was saved is gone", error);
+    if (job_is(&run->job, "finished") || job_is(&run->job, "aborted"))
+        return job_refuse(&run->job, "is over", "what was saved is gone", error);
     if (plan->undo == BATCH_UNDO_NONE)
-        return refuse(run, "kept nothing to go back to",
-                      "start a backfill with --undo saved, or with --undo-set, to have a way back",
-                      error);
-    if (plan->undo == BATCH_UNDO_SET && !is_restoring(run) && !state_is(run, "done"))
-        return refuse(run, "is not done, and the inverse goes over every row",
-                      "pghaul resume completes it; then rollback", error);
+        return job_refuse(
+            &run->job, "kept nothing to go back to",
+            "start a backfill with --undo saved, or with --undo-set, to have a way back", error);
+    if (plan->undo == BATCH_UNDO_SET && !is_restoring(run) && !job_is(&run->job, "done"))
+        return job_refuse(&run->job, "is not done, and the inverse goes over every row",
+                          "pghaul resume completes it; then rollback", error);
     return true;
 }
 
@@ -226,19 +215,10 @@ static bool drop_tables(struct run *run, const char *state, struct error *error)
 /* Another job on the table would see its rows change behind its back. */
 static bool check_alone(struct run *run, struct error *error)
 {
-    ROWS_AUTO rows = {0};
+    const struct job *job = &run->job;
 
-    if (!session_query(run->session, &rows,
-                       "SELECT name FROM pghaul.job\n"
-                       " WHERE source_oid = $2::oid AND id <> $1::bigint\n"
-                       "   AND state NOT IN ('done', 'finished', 'aborted', 'rolled_back') LIMIT 1",
-                       PARAMS(NUMBER(run->job.id), NUMBER(plan_of(run)->table_oid)), error))
-        return false;
-    return rows_count(&rows) == 0 ||
-           refuse(run, "cannot go back now",
-                  arena_format(&run->job.arena, "job %s works on the table: finish it first",
-                               rows_text(&rows, 0, 0)),
-                  error);
+    return job_refuse_other(run->session, job->id, job->source_oid, job->table_schema,
+                            job->table_name, error);
 }
 
 /*
@@ -268,7 +248,7 @@ static bool begin_restore(struct run *run, struct error *error)
 static bool backfill_rollback(struct run *run, bool accept_loss, struct error *error)
 {
     (void)accept_loss; /* rows that the application changed since are left as they are */
-    if (state_is(run, "rolled_back"))
+    if (job_is(&run->job, "rolled_back"))
         return true;
     return may_rollback(run, error) && run_lead(run, error) && may_rollback(run, error) &&
            (is_restoring(run) || begin_restore(run, error)) && run_unlead(run, error) &&
@@ -277,13 +257,14 @@ static bool backfill_rollback(struct run *run, bool accept_loss, struct error *e
 
 static bool may_finish(const struct run *run, struct error *error)
 {
-    return state_is(run, "done") ||
-           refuse(run, "is not done", "pghaul resume continues it, pghaul abort ends it", error);
+    return job_is(&run->job, "done") ||
+           job_refuse(&run->job, "is not done", "pghaul resume continues it, pghaul abort ends it",
+                      error);
 }
 
 static bool backfill_finish(struct run *run, struct error *error)
 {
-    if (state_is(run, "finished"))
+    if (job_is(&run->job, "finished"))
         return true;
     return may_finish(run, error) && run_lead(run, error) && may_finish(run, error) &&
            drop_tables(run, "finished", error) && run_unlead(run, error);
@@ -291,16 +272,17 @@ static bool backfill_finish(struct run *run, struct error *error)
 
 static bool may_abort(const struct run *run, struct error *error)
 {
-    if (job_open(&run->job) && is_restoring(run) && !state_is(run, "failed"))
-        return refuse(run, "is being rolled back", "pghaul rollback, or resume, completes it",
-                      error);
+    if (job_open(&run->job) && is_restoring(run) && !job_is(&run->job, "failed"))
+        return job_refuse(&run->job, "is being rolled back",
+                          "pghaul rollback, or resume, completes it", error);
     return job_open(&run->job) ||
-           refuse(run, "is over", "rollback restores what was saved, finish drops it", error);
+           job_refuse(&run->job, "is over", "rollback restores what was saved, finish drops it",
+                      error);
 }
 
 static bool backfill_abort(struct run *run, struct error *error)
 {
-    if (state_is(run, "aborted"))
+    if (job_is(&run->job, "aborted"))
         return true;
     return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
            drop_tables(run, "aborted", error) && run_unlead(run, error);
@@ -339,7 +321,7 @@ static bool backfill_summary(struct run *run, struct text *out, struct error *er
     ROWS_AUTO rows = {0};
     int64_t written, refused, skipped;
 
-    if (state_is(run, "rolled_back"))
+    if (job_is(&run->job, "rolled_back"))
         return tell_restored(run, out, error);
     if (!walk_totals(run->session, run->job.id, "backfill", &walk, error) ||
         !walk_totals(run->session, run->job.id, "later", &later, error) ||

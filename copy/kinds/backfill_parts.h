@@ -19,10 +19,7 @@ struct preparation {
     const struct table_index *key;
     const char *qualified;
     bool beyond_row; /* an expression reads more than the row: other tables, perhaps */
-    /* of the trial */
-    int64_t visited;
-    int64_t written;
-    int64_t hot;
+    struct batch_trial trial;
 };
 
 /* Fills the report of a preparation whose trial is over. */

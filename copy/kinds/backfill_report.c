@@ -3,90 +3,123 @@
 
 #include "copy/kinds/backfill_parts.h"
 
-/* $1 = table, $2 = bit of the operation in tgtype, $3 = numbers of the columns that are set. */
+/*
+ * $1 = table, $2 = bits in tgtype of what is done, or may be, $3 = numbers of the columns that are
+ * set, $4 = the session_replication_role of the writes: which triggers fire, and which would but
+ * for it.
+ *
+ * triggers=skip is the role replica: what is ENABLE ALWAYS (A) fires all the same, ENABLE REPLICA
+ * (R) only then, all others (O) not. So there is no sync trigger that it could leave out: ours are
+ * ENABLE ALWAYS (copy/sync.h).
+ */
 static const char TRIGGERS[] =
-    "SELECT string_agg(format('%s (%s %s)', quote_ident(t.tgname),\n"
-    "           CASE WHEN t.tgtype & 2 = 2 THEN 'BEFORE' ELSE 'AFTER' END,\n"
-    "           CASE WHEN t.tgtype & 1 = 1 THEN 'each row' ELSE 'each chunk' END), ', '\n"
-    "               ORDER BY t.tgtype & 2 DESC, t.tgname)\n"
-    "  FROM pg_trigger AS t\n"
-    " WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')\n"
-    "   AND t.tgtype & $2::int <> 0\n"
-    "   AND (t.tgattr = '' OR string_to_array(t.tgattr::text, ' ') && $3::text[])";
+    "SELECT string_agg(name, ', ' ORDER BY before DESC, name) FILTER (WHERE fires),\n"
+    "       string_agg(name, ', ' ORDER BY before DESC, name) FILTER (WHERE NOT fires)\n"
+    "  FROM (SELECT t.tgtype & 2 AS before,\n"
+    "               t.tgenabled IN ('A', CASE $4 WHEN 'replica' THEN 'R' ELSE 'O' END) AS fires,\n"
+    "               format('%s (%s %s)', quote_ident(t.tgname),\n"
+    "                      CASE WHEN t.tgtype & 2 = 2 THEN 'BEFORE' ELSE 'AFTER' END,\n"
+    "                      CASE WHEN t.tgtype & 1 = 1 THEN 'each row' ELSE 'each chunk' END)\n"
+    "                   AS name\n"
+    "          FROM pg_trigger AS t\n"
+    "         WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal\n"
+    "           AND t.tgenabled IN ('O', 'A', CASE $4 WHEN 'replica' THEN 'R' ELSE 'A' END)\n"
+    "           AND t.tgtype & $2::int <> 0\n"
+    "           AND (t.tgattr = '' OR t.tgtype & $2::int & 8 <> 0\n"
+    "                OR string_to_array(t.tgattr::text, ' ') && $3::text[])) AS t";
 
-/* Foreign keys that the writes touch: of, or to, columns that are set; to rows that are deleted. */
+/*
+ * Foreign keys that the writes touch: of, or to, columns that are set; to rows that are deleted.
+ * And what a delete does to other rows, which nobody saves; and rows that cannot go back one by
+ * one. Parameters as above.
+ */
 static const char FOREIGN_KEYS[] =
-    "SELECT string_agg(format('%s on %s', quote_ident(k.conname), k.conrelid::regclass), ', '\n"
-    "                  ORDER BY k.conname)\n"
-    "  FROM pg_constraint AS k\n"
+    "SELECT string_agg(name, ', ' ORDER BY name),\n"
+    "       string_agg(name, ', ' ORDER BY name) FILTER (WHERE $2::int = 8\n"
+    "           AND (confdeltype IN ('c', 'n', 'd') OR conrelid = confrelid))\n"
+    "  FROM (SELECT k.*, format('%s on %s', quote_ident(k.conname), k.conrelid::regclass) AS name\n"
+    "          FROM pg_constraint AS k) AS k\n"
     " WHERE k.contype = 'f'\n"
-    "   AND CASE WHEN $2::int = 8 THEN k.confrelid = $1::oid\n"
-    "            ELSE k.conrelid = $1::oid AND k.conkey::text[] && $3::text[]\n"
-    "                 OR k.confrelid = $1::oid AND k.confkey::text[] && $3::text[] END";
+    "   AND (k.confrelid = $1::oid AND ($2::int & 8 <> 0 OR k.confkey::text[] && $3::text[])\n"
+    "        OR k.conrelid = $1::oid AND $2::int & 16 <> 0 AND k.conkey::text[] && $3::text[])";
 
-/* What a delete does to other rows, which nobody saves; and rows that cannot go back one by one. */
-static const char CASCADES[] =
-    "SELECT string_agg(format('%s on %s', quote_ident(k.conname), k.conrelid::regclass), ', '\n"
-    "                  ORDER BY k.conname)\n"
-    "  FROM pg_constraint AS k\n"
-    " WHERE k.contype = 'f' AND k.confrelid = $1::oid AND $2::int = 8 AND $3::text[] IS NOT NULL\n"
-    "   AND (k.confdeltype IN ('c', 'n', 'd') OR k.conrelid = k.confrelid)";
+/* What a statement of the user's own does is not known: it may delete, and set any column. */
+static int operations(const struct preparation *prep)
+{
+    enum { DELETES = 8, UPDATES = 16 }; /* TRIGGER_TYPE_DELETE, TRIGGER_TYPE_UPDATE */
+
+    switch (prep->plan->action) {
+    case BATCH_DELETE:
+        return DELETES;
+    case BATCH_UPDATE:
+        return UPDATES;
+    default:
+        return DELETES | UPDATES;
+    }
+}
 
 static void list_numbers(const struct preparation *prep, struct text *out)
 {
+    bool all = prep->plan->action == BATCH_STATEMENT;
+
     text_append(out, "{");
-    for (int i = 0; i < prep->plan->column_count; i++)
-        text_appendf(out, "%s%d", i > 0 ? "," : "",
-                     table_column_by_name(prep->table, prep->plan->columns[i].name)->number);
+    for (int i = 0; i < (all ? prep->table->column_count : prep->plan->column_count); i++) {
+        const struct table_column *column =
+            all ? &prep->table->columns[i]
+                : table_column_by_name(prep->table, prep->plan->columns[i].name);
+
+        text_appendf(out, "%s%d", i > 0 ? "," : "", column->number);
+    }
     text_append(out, "}");
 }
 
-/* NULL when there are none. In the arena. */
-static bool ask(struct preparation *prep, const char *sql, const char **names, struct error *error)
+static bool report_triggers(const struct preparation *prep, struct report *report,
+                            struct error *error)
 {
-    enum { UPDATES = 16, DELETES = 8 }; /* TRIGGER_TYPE_UPDATE, TRIGGER_TYPE_DELETE */
     TEXT_AUTO numbers = {0};
-    ROWS_AUTO rows = {0};
+    ROWS_AUTO names = {0};
 
     list_numbers(prep, &numbers);
-    if (!session_query(prep->run->session, &rows, sql,
-                       PARAMS(NUMBER(prep->table->oid),
-                              NUMBER(prep->plan->action == BATCH_DELETE ? DELETES : UPDATES),
-                              text_string(&numbers)),
+    if (!session_query(prep->run->session, &names, TRIGGERS,
+                       PARAMS(NUMBER(prep->table->oid), NUMBER(operations(prep)),
+                              text_string(&numbers),
+                              prep->plan->skip_triggers ? "replica" : "origin"),
                        error))
         return false;
-    *names = arena_copy(&prep->arena, rows_text(&rows, 0, 0));
+    if (rows_text(&names, 0, 0) != NULL)
+        report_add(report, "triggers", "%s %s fire%s", rows_text(&names, 0, 0),
+                   prep->plan->action == BATCH_STATEMENT ? "may" : "will",
+                   prep->plan->skip_triggers ? ": ENABLE ALWAYS or REPLICA" : "");
+    if (rows_text(&names, 0, 1) != NULL)
+        report_add(report, "triggers", "%s will NOT fire: triggers=skip", rows_text(&names, 0, 1));
     return true;
 }
 
-static bool report_triggers(struct preparation *prep, struct report *report, struct error *error)
+static bool report_foreign_keys(const struct preparation *prep, struct report *report,
+                                struct error *error)
 {
-    const char *triggers, *foreign_keys;
+    TEXT_AUTO numbers = {0};
+    ROWS_AUTO names = {0};
+    const char *touched, *cascades;
 
-    if (!ask(prep, TRIGGERS, &triggers, error) || !ask(prep, FOREIGN_KEYS, &foreign_keys, error))
+    list_numbers(prep, &numbers);
+    if (!session_query(
+            prep->run->session, &names, FOREIGN_KEYS,
+            PARAMS(NUMBER(prep->table->oid), NUMBER(operations(prep)), text_string(&numbers)),
+            error))
         return false;
-    if (triggers != NULL && !prep->plan->skip_triggers)
-        report_add(report, "triggers", "%s will fire", triggers);
-    else if (triggers != NULL)
-        report_add(report, "triggers", "%s will NOT fire: triggers=skip", triggers);
-    if (foreign_keys == NULL)
+    touched = rows_text(&names, 0, 0);
+    cascades = rows_text(&names, 0, 1);
+    if (touched == NULL)
         return true;
     if (prep->plan->skip_triggers) {
         error_set(error, ERROR_REFUSED, "triggers=skip would leave foreign keys unchecked: %s",
-                  foreign_keys);
+                  touched);
         return error_hint(error,
                           "leave it out: the application's triggers fire, and the keys hold");
     }
-    report_add(report, "foreign keys", "checked for every row: %s", foreign_keys);
-    return true;
-}
-
-static bool report_cascades(struct preparation *prep, struct report *report, struct error *error)
-{
-    const char *cascades;
-
-    if (!ask(prep, CASCADES, &cascades, error))
-        return false;
+    report_add(report, "foreign keys", "checked for every row%s: %s",
+               prep->plan->action == BATCH_STATEMENT ? " that it concerns" : "", touched);
     if (cascades == NULL)
         return true;
     if (prep->plan->undo == BATCH_UNDO_SAVED) {
@@ -116,10 +149,10 @@ static void report_changes(struct preparation *prep, struct report *report)
     const struct batch_plan *plan = prep->plan;
     struct session *session = prep->run->session;
     const char *verb = plan->action == BATCH_DELETE ? "deletes" : "changes";
-    int64_t rows =
-        prep->visited > 0
-            ? (int64_t)((double)plan->row_estimate * (double)prep->written / (double)prep->visited)
-            : plan->row_estimate;
+    int64_t rows = prep->trial.visited > 0
+                       ? (int64_t)((double)plan->row_estimate * (double)prep->trial.written /
+                                   (double)prep->trial.visited)
+                       : plan->row_estimate;
     int64_t row_bytes = plan->row_estimate > 0 ? plan->table_bytes / plan->row_estimate : 0;
 
     report->wal_bytes = rows * plan->row_wal_bytes;
@@ -127,7 +160,7 @@ static void report_changes(struct preparation *prep, struct report *report)
         report_add(report, "runs",
                    "the statement for each chunk of keys; what it does is not known, "
                    "and not tried");
-    else if (prep->visited == 0)
+    else if (prep->trial.visited == 0)
         report_add(report, verb, "unknown: none of the first rows by key is one to write");
     else
         report_add(
@@ -135,12 +168,14 @@ static void report_changes(struct preparation *prep, struct report *report)
             "about %s rows (trial on %s: %.1f %%), about %s of WAL, %s of dead rows, %.0f %% "
             "HOT",
             report_count(session, &report->arena, rows),
-            report_count(session, &report->arena, prep->visited),
-            100.0 * (double)prep->written / (double)prep->visited,
+            report_count(session, &report->arena, prep->trial.visited),
+            100.0 * (double)prep->trial.written / (double)prep->trial.visited,
             report_size(session, &report->arena, report->wal_bytes),
             report_size(session, &report->arena, rows * row_bytes),
-            prep->written > 0 ? 100.0 * (double)prep->hot / (double)prep->written : 0);
-    if (plan->action == BATCH_UPDATE && prep->written > 0 && prep->hot * 2 < prep->written)
+            prep->trial.written > 0 ? 100.0 * (double)prep->trial.hot / (double)prep->trial.written
+                                    : 0);
+    if (plan->action == BATCH_UPDATE && prep->trial.written > 0 &&
+        prep->trial.hot * 2 < prep->trial.written)
         report_add(report, "advice",
                    "few updates are HOT: an index has a column that is set, or pages are full "
                    "(a lower fillfactor leaves room); vacuum the table afterwards");
@@ -167,7 +202,7 @@ bool backfill_report(struct preparation *prep, struct report *report, struct err
 {
     report_headline(prep, report);
     report_changes(prep, report);
-    if (!report_triggers(prep, report, error) || !report_cascades(prep, report, error))
+    if (!report_triggers(prep, report, error) || !report_foreign_keys(prep, report, error))
         return false;
     report_undo(prep, report);
     for (int i = 0; i < prep->findings.count; i++)

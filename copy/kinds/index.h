@@ -5,10 +5,7 @@
  *     index_store()     makes it a job
  *     phases_run(run, &index_kind, index_kind.end, error), then perhaps rollback or finish
  *
- * A build that fails or is killed leaves an index that is not valid; writers keep it up, and no
- * query uses it. It is never taken for the index: whoever goes on drops it, concurrently, and
- * builds again. A session whose program was killed may still be at work on it, and is waited for:
- * what it completes counts.
+ * How it is built, and what becomes of a build that fails, is in copy/online_index.h.
  */
 #ifndef PGHAUL_COPY_KINDS_INDEX_H
 #define PGHAUL_COPY_KINDS_INDEX_H

@@ -37,7 +37,8 @@ static bool read_statement(const char *statement, struct reading *reading, struc
     if (!identifier_word(&at, "index", arena))
         return refuse_statement("the statement must begin with CREATE INDEX", error);
     (void)identifier_word(&at, "concurrently", arena);
-    if (identifier_word(&at, "if", arena) && !(identifier_word(&at, "not", arena) && identifier_word(&at, "exists", arena)))
+    if (identifier_word(&at, "if", arena) &&
+        !(identifier_word(&at, "not", arena) && identifier_word(&at, "exists", arena)))
         return refuse_statement("the statement cannot be read after IF", error);
     if (identifier_word(&at, "on", arena) || (reading->name = identifier_read(&at, arena)) == NULL)
         return refuse_statement("the index needs a name", error);
@@ -115,9 +116,14 @@ static bool try_on_clone(struct run *run, const struct reading *reading, const s
     if (ok && clone->index_count != 1)
         ok = error_set(error, ERROR_INTERNAL, "the clone has %d indexes", clone->index_count);
     if (ok) {
-        plan->name = arena_copy(&plan->arena, clone->indexes[0].name);
-        plan->unique = clone->indexes[0].unique ? "UNIQUE " : "";
-        plan->tail = arena_copy(&plan->arena, clone->indexes[0].tail);
+        plan->spec = (struct index_spec){
+            .table_oid = table->oid,
+            .schema = arena_copy(&plan->arena, table->schema),
+            .table = arena_copy(&plan->arena, table->name),
+            .name = arena_copy(&plan->arena, clone->indexes[0].name),
+            .tail = arena_copy(&plan->arena, clone->indexes[0].tail),
+            .unique = clone->indexes[0].unique,
+        };
     }
     arena_deinit(&arena);
     return ok;
@@ -127,10 +133,11 @@ static void fill_report(struct run *run, const struct index_options *options,
                         const struct table *table, const struct index_look *look,
                         struct report *report)
 {
-    const struct index_plan *plan = index_plan_of(run);
+    const struct index_spec *spec = index_spec_of(run);
 
     addition_headline(run->session, table, options->table, report);
-    report_add(report, "index", "%s.%s: %s%s", plan->schema, plan->name, plan->unique, plan->tail);
+    report_add(report, "index", "%s.%s: %s%s", spec->schema, spec->name,
+               spec->unique ? "UNIQUE " : "", spec->tail);
     if (look->valid) {
         report_add(report, "there", "an index of that name and definition; nothing is built");
         return;
@@ -146,8 +153,7 @@ static void fill_report(struct run *run, const struct index_options *options,
 static bool prepare(struct run *run, const struct index_options *options, struct reading *reading,
                     struct report *report, struct error *error)
 {
-    struct index_plan *plan = index_plan_of(run);
-    struct addition_field fields[INDEX_PLAN_FIELDS];
+    const struct index_spec *spec = index_spec_of(run);
     struct arena arena = {0};
     struct table *table;
     struct index_look look;
@@ -160,14 +166,11 @@ static bool prepare(struct run *run, const struct index_options *options, struct
 
     session_rollback(run->session);
     if (ok) {
-        plan->schema = arena_copy(&plan->arena, table->schema);
-        plan->table = arena_copy(&plan->arena, table->name);
         addition_fill_job(run, &index_kind, table, options->job_name, "statement",
                           options->statement, &options->settings);
-        index_plan_fields(plan, fields);
-        addition_to_json(fields, INDEX_PLAN_FIELDS, &json);
+        fields_to_json(index_spec_FIELDS, spec, &json);
         run->job.plan = arena_copy(&run->job.arena, text_string(&json));
-        ok = index_look(run, &look, error) && index_accept(run, &look, error);
+        ok = online_index_look(run, spec, &look, error) && online_index_accept(spec, &look, error);
     }
     if (ok) {
         fill_report(run, options, table, &look, report);

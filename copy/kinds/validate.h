@@ -6,10 +6,7 @@
  *     validate_store()     makes it a job
  *     phases_run(run, &validate_kind, validate_kind.end, error), then perhaps rollback or finish
  *
- * Two transactions, because the locks differ: adding a constraint needs a strong lock, for a moment
- * (the ladder, copy/lock.h; a foreign key on both tables, within one lock.timeout); reading all
- * rows needs SHARE UPDATE EXCLUSIVE only. Between the two, and whatever is killed, the constraint
- * holds for new rows already.
+ * The two steps and their locks are in copy/online_constraint.h.
  */
 #ifndef PGHAUL_COPY_KINDS_VALIDATE_H
 #define PGHAUL_COPY_KINDS_VALIDATE_H

@@ -7,7 +7,6 @@
 
 #include "copy/kinds/validate_parts.h"
 #include "copy/lock.h"
-#include "engine/job/view.h"
 #include "engine/pg/identifier.h"
 #include "engine/pg/sql.h"
 
@@ -49,8 +48,8 @@ static void read_foreign_key(const char *at, const char *text, struct reading *r
     struct arena *arena = &reading->arena;
     const char *start;
 
-    if (!identifier_word(&at, "foreign", arena) || !identifier_word(&at, "key", arena) || !skip_columns(&at) ||
-        !identifier_word(&at, "references", arena))
+    if (!identifier_word(&at, "foreign", arena) || !identifier_word(&at, "key", arena) ||
+        !skip_columns(&at) || !identifier_word(&at, "references", arena))
         return;
     (void)identifier_word(&at, "only", arena);
     start = at;
@@ -104,22 +103,6 @@ static bool check_other(const struct rows *rows, struct error *error)
     return true;
 }
 
-/* A job on it may be about to replace it. */
-static bool check_other_job(struct run *run, uint32_t oid, const char *name, struct error *error)
-{
-    struct arena arena = {0};
-    const char *job, *state;
-    bool ok = job_on_table(run->session, oid, &arena, &job, &state, error);
-
-    if (ok && job != NULL) {
-        ok = error_set(error, ERROR_REFUSED, "job %s works on %s", job, name);
-        error_detail(error, "it is %s", state);
-        error_hint(error, "pghaul status %s shows it", SHELL_WORD(job));
-    }
-    arena_deinit(&arena);
-    return ok;
-}
-
 /* Into *schema and *name, in the plan's arena. */
 static bool find_other(struct run *run, const struct reading *reading, const char **schema,
                        const char **name, struct error *error)
@@ -137,9 +120,11 @@ static bool find_other(struct run *run, const struct reading *reading, const cha
     *name = arena_copy(&plan->arena, rows_text(&rows, 0, 6));
     sql_append(&quoted, sql_table(*schema, *name));
     if (oid != run->job.source_oid)
-        plan->other = arena_copy(&plan->arena, text_string(&quoted));
+        plan->spec.other = arena_copy(&plan->arena, text_string(&quoted));
+    /* A job on it may be about to replace it. */
     return check_other(&rows, error) &&
-           (plan->other == NULL || check_other_job(run, oid, plan->other, error));
+           (plan->spec.other == NULL ||
+            job_refuse_other(run->session, 0, oid, *schema, *name, error));
 }
 
 /* The clone's constraints that are not there by LIKE. */
@@ -179,16 +164,16 @@ static bool read_back(struct run *run, const char *clone, const char *schema, co
     if (!session_set(run->session, "search_path", "pg_catalog, pg_temp", true, error) ||
         !session_query(run->session, &rows, READ, PARAMS(clone, schema, name), error))
         return false;
-    plan->name = arena_copy(&plan->arena, rows_text(&rows, 0, 0));
-    plan->type = arena_copy(&plan->arena, rows_text(&rows, 0, 1));
-    plan->definition = arena_copy(&plan->arena, rows_text(&rows, 0, 2));
+    plan->spec.name = arena_copy(&plan->arena, rows_text(&rows, 0, 0));
+    plan->spec.type = rows_text(&rows, 0, 1)[0];
+    plan->spec.definition = arena_copy(&plan->arena, rows_text(&rows, 0, 2));
     return true;
 }
 
 static bool try_on_clones(struct run *run, const struct reading *reading, const struct table *table,
                           struct error *error)
 {
-    const struct validate_plan *plan = validate_plan_of(run);
+    const struct constraint_spec *spec = constraint_spec_of(run);
     struct session *session = run->session;
     const char *schema = NULL;
     const char *name = NULL;
@@ -198,14 +183,15 @@ static bool try_on_clones(struct run *run, const struct reading *reading, const 
 
     if (reading->other != NULL && !find_other(run, reading, &schema, &name, error))
         return false;
-    other = plan->other != NULL && strcmp(name, table->name) == 0 ? OTHER_CLONE : name;
+    other =
+        name != NULL && spec->other != NULL && strcmp(name, table->name) == 0 ? OTHER_CLONE : name;
     sql_expand(&sql, "ALTER TABLE {table} ADD {head}{other}{rest}\nNOT VALID",
                SQL_NAMES({"table", sql_table("pg_temp", table->name)},
                          {"head", sql_fragment(reading->head)},
                          {"other", other == NULL ? sql_fragment("") : sql_table("pg_temp", other)},
                          {"rest", sql_fragment(reading->rest)}));
     if (!session_begin(session, error) ||
-        (plan->other != NULL && !addition_clone(session, schema, name, other, true, error)) ||
+        (spec->other != NULL && !addition_clone(session, schema, name, other, true, error)) ||
         !session_set(session, "search_path", "pg_catalog, pg_temp", true, error) ||
         !addition_clone(session, table->schema, table->name, table->name, true, error) ||
         !count_constraints(run, table->name, &before, error))
@@ -237,26 +223,26 @@ static bool plan_add(struct run *run, const struct reading *reading, const struc
 
 static bool refuse_missing(const struct run *run, const char *typed, struct error *error)
 {
-    const struct validate_plan *plan = validate_plan_of(run);
+    const char *name = constraint_spec_of(run)->name;
 
-    error_set(error, ERROR_REFUSED, "%s has no constraint %s", typed, plan->name);
-    return error_hint(error, "--add 'CONSTRAINT %s ..' adds it first", plan->name);
+    error_set(error, ERROR_REFUSED, "%s has no constraint %s", typed, name);
+    return error_hint(error, "--add 'CONSTRAINT %s ..' adds it first", name);
 }
 
-static bool check_existing(const struct run *run, const struct validate_look *look,
+static bool check_existing(const struct run *run, const struct constraint_look *look,
                            const char *typed, struct error *error)
 {
-    const struct validate_plan *plan = validate_plan_of(run);
+    const struct constraint_spec *spec = constraint_spec_of(run);
 
     if (!look->exists)
-        return plan->definition != NULL || refuse_missing(run, typed, error);
+        return spec->definition != NULL || refuse_missing(run, typed, error);
     if (strchr("cfn", look->type) == NULL)
         return error_set(error, ERROR_REFUSED,
                          "constraint %s has an index, and is always valid: there is nothing to do",
-                         plan->name);
+                         spec->name);
     if (!look->enforced)
-        return error_set(error, ERROR_REFUSED, "constraint %s is NOT ENFORCED", plan->name);
-    return validate_accept(run, look, error);
+        return error_set(error, ERROR_REFUSED, "constraint %s is NOT ENFORCED", spec->name);
+    return online_constraint_accept(spec, look, error);
 }
 
 /* The name as SQL reads one. */
@@ -266,9 +252,8 @@ static bool plan_existing(struct run *run, const struct validate_options *option
     struct validate_plan *plan = validate_plan_of(run);
     const char *at = options->constraint;
 
-    plan->name = identifier_read(&at, &plan->arena);
-    plan->type = "";
-    if (plan->name != NULL && *at == '\0')
+    plan->spec.name = identifier_read(&at, &plan->arena);
+    if (plan->spec.name != NULL && *at == '\0')
         return true;
     error_set(error, ERROR_USAGE, "\"%s\" is no name of a constraint", options->constraint);
     return error_hint(error, "a name with capitals or signs stands in double quotes, as in SQL");
@@ -278,21 +263,21 @@ static bool plan_existing(struct run *run, const struct validate_options *option
  */
 
 static void fill_report(struct run *run, const struct validate_options *options,
-                        const struct table *table, const struct validate_look *look,
+                        const struct table *table, const struct constraint_look *look,
                         struct report *report)
 {
-    const struct validate_plan *plan = validate_plan_of(run);
-    bool add = plan->definition != NULL && !look->exists;
+    const struct constraint_spec *spec = constraint_spec_of(run);
+    bool add = spec->definition != NULL && !look->exists;
 
     addition_headline(run->session, table, options->table, report);
     if (add)
-        report_add(report, "adds", "%s: %s", plan->name, plan->definition);
+        report_add(report, "adds", "%s: %s", spec->name, spec->definition);
     else
-        report_add(report, "constraint", "%s, %s", plan->name,
+        report_add(report, "constraint", "%s, %s", spec->name,
                    look->valid ? "valid already; nothing is done" : "NOT VALID so far");
-    if (plan->other != NULL && add)
+    if (spec->other != NULL && add)
         report_add(report, "locks", "%s.%s and %s, for a moment, within lock.timeout together",
-                   plan->schema, plan->table, plan->other);
+                   spec->schema, spec->table, spec->other);
     report_add(report, "undo", "%s",
                add ? "rollback drops it, under a short lock" : "none: it stays valid");
 }
@@ -301,8 +286,7 @@ static bool prepare(struct run *run, const struct validate_options *options,
                     struct reading *reading, struct report *report, struct error *error)
 {
     struct validate_plan *plan = validate_plan_of(run);
-    struct addition_field fields[VALIDATE_PLAN_FIELDS];
-    struct validate_look look;
+    struct constraint_look look;
     struct arena arena = {0};
     struct table *table;
     TEXT_AUTO json = {0};
@@ -312,18 +296,19 @@ static bool prepare(struct run *run, const struct validate_options *options,
               addition_table(run->session, options->table, &arena, &table, error);
 
     if (ok) {
-        plan->schema = arena_copy(&plan->arena, table->schema);
-        plan->table = arena_copy(&plan->arena, table->name);
+        plan->spec.table_oid = table->oid;
+        plan->spec.schema = arena_copy(&plan->arena, table->schema);
+        plan->spec.table = arena_copy(&plan->arena, table->name);
         addition_fill_job(run, &validate_kind, table, options->job_name, "constraint",
                           options->add != NULL ? options->add : options->constraint,
                           &options->settings);
         ok = (options->add != NULL ? plan_add(run, reading, table, error)
                                    : plan_existing(run, options, error)) &&
-             validate_look(run, &look, error) && check_existing(run, &look, options->table, error);
+             online_constraint_look(run, &plan->spec, &look, error) &&
+             check_existing(run, &look, options->table, error);
     }
     if (ok) {
-        validate_plan_fields(plan, fields);
-        addition_to_json(fields, VALIDATE_PLAN_FIELDS, &json);
+        fields_to_json(constraint_spec_FIELDS, &plan->spec, &json);
         run->job.plan = arena_copy(&run->job.arena, text_string(&json));
         fill_report(run, options, table, &look, report);
         validate_describe(run, &look, report);

@@ -16,7 +16,7 @@
 
 /* First key of the advisory locks of leaders: 'haul' in ASCII; the second is the job's id. */
 #define LEADER_CLASS "1751217516"
-/* The same of names of tables: see job_insert(). */
+/* The same of names of tables: see job_refuse_other(). */
 #define TABLE_CLASS "1751217517"
 
 void job_deinit(struct job *job)
@@ -68,35 +68,6 @@ static const char INSERT_JOB[] =
     "        $13::bigint)\n"
     "RETURNING id";
 
-/*
- * One open job on a table: who checks and inserts holds the lock of the table's name until its
- * commit, so that the check of the next one sees it. $1 schema, $2 table, $3 its oid.
- */
-static const char LOCK_TABLE_NAME[] =
-    "SELECT pg_advisory_xact_lock(" TABLE_CLASS ", hashtext($1::text || '.' || $2::text))";
-
-static const char OTHER_JOB[] =
-    "SELECT name, state FROM pghaul.job\n"
-    " WHERE (source_oid = $3::oid OR (table_schema, table_name) = ($1, $2))\n"
-    "   AND state NOT IN ('done', 'finished', 'aborted', 'rolled_back') LIMIT 1";
-
-static bool refuse_second_job(struct session *session, const struct job *job, struct error *error)
-{
-    ROWS_AUTO rows = {0};
-
-    if (!session_execute(session, LOCK_TABLE_NAME, PARAMS(job->table_schema, job->table_name), NULL,
-                         error) ||
-        !session_query(session, &rows, OTHER_JOB,
-                       PARAMS(job->table_schema, job->table_name, NUMBER(job->source_oid)), error))
-        return false;
-    if (rows_count(&rows) == 0)
-        return true;
-    error_set(error, ERROR_REFUSED, "job %s works on %s.%s", rows_text(&rows, 0, 0),
-              job->table_schema, job->table_name);
-    error_detail(error, "it is %s", rows_text(&rows, 0, 1));
-    return error_hint(error, "pghaul status %s shows it", SHELL_WORD(rows_text(&rows, 0, 0)));
-}
-
 /* Of the sequence, where this role may look at it: a job that was not stored took its number. */
 static const char NEXT_ID[] =
     "SELECT coalesce(greatest(max(j.id), CASE WHEN has_sequence_privilege(s.id, 'SELECT')\n"
@@ -121,7 +92,7 @@ bool job_insert(struct session *session, struct job *job, const char *const *pha
     TEXT_AUTO meaning = {0};
     ROWS_AUTO rows = {0};
 
-    if (!refuse_second_job(session, job, error))
+    if (!job_refuse_other(session, 0, job->source_oid, job->table_schema, job->table_name, error))
         return false;
     if (job->name == NULL) {
         if (!session_query(session, &rows, NEXT_NAME, PARAMS(job->kind, job->table_name), error))
@@ -241,6 +212,76 @@ bool job_open(const struct job *job)
     return true;
 }
 
+bool job_is(const struct job *job, const char *state)
+{
+    return strcmp(job->state, state) == 0;
+}
+
+bool job_refuse(const struct job *job, const char *why, const char *hint, struct error *error)
+{
+    error_set(error, ERROR_REFUSED, "job %s %s", job->name, why);
+    return error_hint(error, "%s", hint);
+}
+
+/*
+ * $1 oid of the table, $2 the job that does not count, $3 schema and $4 name that the table had
+ * when we last saw it, or NULL: it may have others by now, or be gone and another one have its
+ * name.
+ */
+static const char SELECT_ON_TABLE[] =
+    "SELECT j.name, j.state FROM pghaul.job AS j\n"
+    "  LEFT JOIN (pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace)\n"
+    "    ON c.oid = $1::oid\n"
+    " WHERE j.state NOT IN ('done', 'finished', 'aborted', 'rolled_back') AND j.id <> $2::bigint\n"
+    "   AND (j.source_oid = $1::oid OR (j.table_schema, j.table_name) = (n.nspname, c.relname)\n"
+    "        OR (j.table_schema, j.table_name) = ($3, $4))\n"
+    " ORDER BY j.id LIMIT 1";
+
+static bool find_on_table(struct session *session, int64_t own, uint32_t oid, const char *schema,
+                          const char *table, struct rows *rows, struct error *error)
+{
+    bool exists = false;
+
+    return schema_exists(session, &exists, error) &&
+           (!exists || session_query(session, rows, SELECT_ON_TABLE,
+                                     PARAMS(NUMBER(oid), NUMBER(own), schema, table), error));
+}
+
+bool job_on_table(struct session *session, uint32_t oid, struct arena *arena, const char **name,
+                  const char **state, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    *name = *state = NULL;
+    if (!find_on_table(session, 0, oid, NULL, NULL, &rows, error))
+        return false;
+    if (rows_count(&rows) > 0) {
+        *name = arena_copy(arena, rows_text(&rows, 0, 0));
+        *state = arena_copy(arena, rows_text(&rows, 0, 1));
+    }
+    return true;
+}
+
+/* Held to the end of the transaction that asks, which is when its own job can be seen. $1 schema,
+ * $2 table. */
+static const char LOCK_TABLE_NAME[] =
+    "SELECT pg_advisory_xact_lock(" TABLE_CLASS ", hashtext($1::text || '.' || $2::text))";
+
+bool job_refuse_other(struct session *session, int64_t own, uint32_t oid, const char *schema,
+                      const char *table, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_execute(session, LOCK_TABLE_NAME, PARAMS(schema, table), NULL, error) ||
+        !find_on_table(session, own, oid, schema, table, &rows, error))
+        return false;
+    if (rows_count(&rows) == 0)
+        return true;
+    error_set(error, ERROR_REFUSED, "job %s works on %s.%s", rows_text(&rows, 0, 0), schema, table);
+    error_detail(error, "it is %s", rows_text(&rows, 0, 1));
+    return error_hint(error, "pghaul status %s shows it", SHELL_WORD(rows_text(&rows, 0, 0)));
+}
+
 bool job_set_state(struct session *session, struct job *job, const char *state, const char *reason,
                    struct error *error)
 {
@@ -322,6 +363,14 @@ bool job_set_leave_sql(struct session *session, struct job *job, const char *sql
     job->leave_sql = arena_copy(&job->arena, sql);
     return session_execute(session, "UPDATE pghaul.job SET leave_sql = $2 WHERE id = $1::bigint",
                            PARAMS(NUMBER(job->id), sql), NULL, error);
+}
+
+void job_end_sql(int64_t id, struct text *sql)
+{
+    text_appendf(sql,
+                 "UPDATE pghaul.job SET state = 'aborted', wanted = 'abort',\n"
+                 "       ended_at = clock_timestamp() WHERE id = %" PRId64 ";\n",
+                 id);
 }
 
 bool job_event(struct session *session, int64_t job, const char *kind, struct error *error,

@@ -55,6 +55,23 @@ bool job_refresh(struct session *session, struct job *job, struct error *error) 
 
 /* Is work on it still possible? (Not done, finished, aborted or rolled back.) */
 bool job_open(const struct job *job);
+bool job_is(const struct job *job, const char *state);
+
+/* ERROR_REFUSED: "job NAME <why>", and the hint. Returns false. */
+bool job_refuse(const struct job *job, const char *why, const char *hint, struct error *error);
+
+/* The open job on a table, by oid or by name (a swap changes the oid); NULL in *name when there is
+ * none, or no schema pghaul. */
+bool job_on_table(struct session *session, uint32_t oid, struct arena *arena, const char **name,
+                  const char **state, struct error *error) MUST_CHECK;
+
+/*
+ * ERROR_REFUSED when there is one, other than the job with id `own` (0: any). In a transaction that
+ * then opens a job on the table the answer holds until its end: two who ask wait for each other, by
+ * the table's name.
+ */
+bool job_refuse_other(struct session *session, int64_t own, uint32_t oid, const char *schema,
+                      const char *table, struct error *error) MUST_CHECK;
 
 /* Synchronous: state changes are durable when these return. `reason` may be NULL. */
 bool job_set_state(struct session *session, struct job *job, const char *state, const char *reason,
@@ -77,6 +94,8 @@ bool job_add_lock(struct session *session, const struct job *job, const char *wh
                   struct error *error) MUST_CHECK;
 bool job_set_leave_sql(struct session *session, struct job *job, const char *sql,
                        struct error *error) MUST_CHECK;
+/* Appends the last statement of such SQL: the job is aborted. */
+void job_end_sql(int64_t id, struct text *sql);
 
 /* A line of the audit trail: every statement that changes a schema, every decision, every
  * difference found. */

@@ -210,7 +210,7 @@ static bool enter_phase(struct run *run, const struct kind *kind, const struct p
 
 static bool set_state(struct run *run, const char *state, struct error *error)
 {
-    return !run->leading || strcmp(run->job.state, state) == 0 ||
+    return !run->leading || job_is(&run->job, state) ||
            job_set_state(run->session, &run->job, state, NULL, error);
 }
 
@@ -225,8 +225,7 @@ static bool take_turn(struct run *run, const struct kind *kind, const char *unti
     if (!job_refresh(run->session, &run->job, error))
         return false;
     run->connect.meaning = &run->job.meaning;
-    if (strcmp(run->job.state, "done") == 0 ||
-        (kind->undone != NULL && strcmp(run->job.state, "rolled_back") == 0)) {
+    if (job_is(&run->job, "done") || (kind->undone != NULL && job_is(&run->job, "rolled_back"))) {
         place->over = true;
         return run_unlead(run, error);
     }

@@ -58,7 +58,13 @@ struct kind_words {
     const char *finished; /* "finished: the old table of S.T is dropped" */
     const char *aborted;  /* "aborted: S.T is as it was" */
     const char *done;     /* "copied 5 of about 10 rows"; NULL: it walks no rows */
+    /* Of a kind with a cut-over. */
+    const char *cutover;     /* "cutover JOB swaps S.T with its copy" */
+    const char *cutover_end; /* "" for nothing */
+    const char *ready;       /* "ready; the table is still as it was" */
+    const char *swapped;     /* "the old table is fed", until you say .. */
     /* What the verbs do, as next steps. */
+    const char *next_cutover;
     const char *next_rollback;
     const char *next_finish;
     const char *next_abort;

@@ -25,6 +25,7 @@ struct run {
                          that */
     bool trial;       /* inside a transaction that will be rolled back: no job is stored, no event
                          recorded */
+    bool force;       /* the user insists on what a verb would refuse: --force */
     void *kind_state; /* of the job's kind: its plan in memory */
 };
 

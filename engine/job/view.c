@@ -329,31 +329,3 @@ bool job_names(struct session *session, bool open_only, struct rows *names, bool
     *any = rows_count(names) > 0;
     return true;
 }
-
-/* $1 = oid of the table. */
-static const char SELECT_ON_TABLE[] =
-    "SELECT j.name, j.state FROM pghaul.job AS j\n"
-    "  JOIN pg_class AS c ON c.oid = $1::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace\n"
-    " WHERE j.state NOT IN ('done', 'finished', 'aborted', 'rolled_back')\n"
-    "   AND (j.source_oid = c.oid OR (j.table_schema = n.nspname AND j.table_name = c.relname))\n"
-    " ORDER BY j.id LIMIT 1";
-
-bool job_on_table(struct session *session, uint32_t oid, struct arena *arena, const char **name,
-                  const char **state, struct error *error)
-{
-    ROWS_AUTO rows = {0};
-    bool exists = false;
-
-    *name = *state = NULL;
-    if (!schema_exists(session, &exists, error))
-        return false;
-    if (!exists)
-        return true;
-    if (!session_query(session, &rows, SELECT_ON_TABLE, PARAMS(NUMBER(oid)), error))
-        return false;
-    if (rows_count(&rows) > 0) {
-        *name = arena_copy(arena, rows_text(&rows, 0, 0));
-        *state = arena_copy(arena, rows_text(&rows, 0, 1));
-    }
-    return true;
-}

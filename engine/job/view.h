@@ -90,9 +90,4 @@ bool job_view_at_rest(const struct job_view *view);
 bool job_names(struct session *session, bool open_only, struct rows *names, bool *any,
                struct error *error) MUST_CHECK;
 
-/* The open job on a table, by oid or by name (a swap changes the oid); NULL in *name when there is
- * none. */
-bool job_on_table(struct session *session, uint32_t oid, struct arena *arena, const char **name,
-                  const char **state, struct error *error) MUST_CHECK;
-
 #endif

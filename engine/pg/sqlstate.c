@@ -23,3 +23,18 @@ bool sqlstate_retryable(const char *sqlstate)
 
     return sqlstate_connection_lost(sqlstate) || starts_with_any(sqlstate, PASSING);
 }
+
+bool sqlstate_of_row(const char *sqlstate)
+{
+    static const char *const OF_ROWS[] = {"22", "23", "54", "P0", NULL};
+
+    return starts_with_any(sqlstate, OF_ROWS);
+}
+
+bool sqlstate_maybe_of_row(const char *sqlstate)
+{
+    static const char *const TROUBLE[] = {"08", "40", "53", "57", "58", "F0", "XX", NULL};
+
+    return sqlstate[0] != '\0' && !sqlstate_retryable(sqlstate) &&
+           !starts_with_any(sqlstate, TROUBLE);
+}

@@ -1,0 +1,97 @@
+/* column: renames, retypes, adds, fills and drops a column, by expand-contract. */
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/work.h"
+#include "copy/kinds/column.h"
+#include "copy/kinds/column_drop.h"
+
+/* What follows `pghaul column`. */
+struct verb_row {
+    const char *name;
+    int arguments; /* behind the verb */
+    const char *usage;
+    bool (*run)(struct cli *cli, struct error *error);
+};
+
+static const char *argument(const struct cli *cli, int i)
+{
+    return options_argument(&cli->options, i + 1);
+}
+
+/* rename and retype: the column gets a twin. */
+static bool run_twin(struct cli *cli, struct column_options options, struct error *error)
+{
+    const struct options *given = &cli->options;
+    struct report report = {0};
+    bool ok;
+
+    options.table = argument(cli, 0);
+    options.column = argument(cli, 1);
+    options.using = given->using;
+    options.back_using = given->back_using;
+    options.job_name = given->job_name;
+    if (options.new_name != NULL && (given->using != NULL || given->back_using != NULL))
+        return error_set(error, ERROR_USAGE, "a rename changes no value: --using goes with retype");
+    if (given->using == NULL && given->back_using != NULL)
+        return error_set(error, ERROR_USAGE, "--back-using needs --using");
+    if (!cli_settings(cli, &options.settings, error) ||
+        !cli_plan_job(cli, &column_kind, &options.settings, error))
+        return false;
+    cli_start_work(cli);
+    ok = column_prepare(&cli->run, &options, &report, error) &&
+         work_planned(cli, &report, column_store, NULL, error);
+    report_deinit(&report);
+    return ok;
+}
+
+static bool run_rename(struct cli *cli, struct error *error)
+{
+    return run_twin(cli, (struct column_options){.new_name = argument(cli, 2)}, error);
+}
+
+static bool run_retype(struct cli *cli, struct error *error)
+{
+    return run_twin(cli, (struct column_options){.type = argument(cli, 2)}, error);
+}
+
+static bool run_drop(struct cli *cli, struct error *error)
+{
+    struct column_drop_options options = {
+        .table = argument(cli, 0), .column = argument(cli, 1), .job_name = cli->options.job_name};
+    struct report report = {0};
+    bool ok;
+
+    if (!cli_settings(cli, &options.settings, error) ||
+        !cli_plan_job(cli, &column_drop_kind, &options.settings, error))
+        return false;
+    cli_start_work(cli);
+    ok = column_drop_prepare(&cli->run, &options, &report, error) &&
+         work_planned(cli, &report, column_drop_store, NULL, error);
+    report_deinit(&report);
+    return ok;
+}
+
+static const struct verb_row VERBS[] = {
+    {"rename", 3, "TABLE COLUMN NEW_NAME", run_rename},
+    {"retype", 3, "TABLE COLUMN TYPE [--using EXPRESSION [--back-using EXPRESSION]]", run_retype},
+    {"drop", 2, "TABLE COLUMN", run_drop},
+};
+
+bool command_column(struct cli *cli, struct error *error)
+{
+    const char *name = options_argument(&cli->options, 0);
+
+    for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++) {
+        const struct verb_row *verb = &VERBS[i];
+
+        if (strcmp(verb->name, name) != 0)
+            continue;
+        if (cli->options.arguments.count == verb->arguments + 1)
+            return verb->run(cli, error);
+        error_set(error, ERROR_USAGE, "column %s takes %d arguments", verb->name, verb->arguments);
+        return error_hint(error, "pghaul column %s %s", verb->name, verb->usage);
+    }
+    error_set(error, ERROR_USAGE, "column does not know \"%s\"", name);
+    return error_hint(error, "pghaul column --help lists what it does");
+}

@@ -1,0 +1,348 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "copy/kinds/column_parts.h"
+#include "copy/lock.h"
+#include "engine/pg/sql.h"
+
+/* -------------------------------------------------------------------------------------- what is
+ * ours
+ */
+
+void column_lock_name(const struct column_plan *plan, struct text *name)
+{
+    text_append(name, "ONLY ");
+    sql_append(name, sql_table(plan->schema, plan->table));
+}
+
+void column_expand(const struct column_plan *plan, const char *template, const char *column,
+                   struct text *sql)
+{
+    sql_expand(
+        sql, template,
+        SQL_NAMES({"table", sql_table(plan->schema, plan->table)}, {"column", sql_ident(column)}));
+}
+
+struct index_spec column_index_spec(const struct column_plan *plan, const struct twin_index *index)
+{
+    return (struct index_spec){.table_oid = plan->table_oid,
+                               .schema = plan->schema,
+                               .table = plan->table,
+                               .name = index->twin_name,
+                               .tail = index->tail,
+                               .unique = index->unique};
+}
+
+struct index_spec column_spare_spec(const struct column_plan *plan, struct text *name)
+{
+    text_appendf(name, "%s_spare", plan->prefix);
+    return (struct index_spec){.table_oid = plan->table_oid,
+                               .schema = plan->schema,
+                               .table = plan->table,
+                               .name = text_string(name),
+                               .tail = plan->primary_tail,
+                               .unique = true};
+}
+
+struct constraint_spec column_twin_spec(const struct twin_constraint *constraint)
+{
+    return (struct constraint_spec){.table_oid = constraint->table_oid,
+                                    .schema = constraint->schema,
+                                    .table = constraint->table,
+                                    .name = constraint->twin_name,
+                                    .type = constraint->type,
+                                    .definition = constraint->definition,
+                                    .other = constraint->other};
+}
+
+struct constraint_spec column_restore_spec(const struct twin_constraint *constraint)
+{
+    struct constraint_spec spec = column_twin_spec(constraint);
+
+    spec.name = constraint->name;
+    spec.definition = constraint->restore;
+    return spec;
+}
+
+struct constraint_spec column_filled_spec(const struct column_plan *plan, bool twin,
+                                          struct text *name)
+{
+    text_appendf(name, "%s_filled", plan->prefix);
+    return (struct constraint_spec){.table_oid = plan->table_oid,
+                                    .schema = plan->schema,
+                                    .table = plan->table,
+                                    .name = text_string(name),
+                                    .type = 'c',
+                                    .definition = twin ? plan->twin_filled : plan->hidden_filled};
+}
+
+bool column_is_referenced_by(const struct twin_constraint *constraint)
+{
+    return constraint->type == 'f' && constraint->incoming;
+}
+
+/* --------------------------------------------------------------------------------------- expand */
+
+static bool exists(struct run *run, const char *sql, const char *a, const char *b, bool *yes,
+                   struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows, sql, PARAMS(a, b), error))
+        return false;
+    *yes = rows_bool(&rows, 0, 0);
+    return true;
+}
+
+static bool create_functions(struct run *run, const struct sync *sync, struct error *error)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    struct sync_maps maps = {.forward = plan->using,
+                             .forward_parameter = plan->column,
+                             .back = plan->back_using,
+                             .back_parameter = plan->column,
+                             .search_path = plan->search_path};
+    TEXT_AUTO name = {0};
+    bool there;
+
+    text_appendf(&name, "pghaul.seen_%" PRId64, run->job.id);
+    if (!exists(run, "SELECT to_regclass($1) IS NOT NULL OR $2 = ''", text_string(&name), "x",
+                &there, error))
+        return false;
+    if (there)
+        return true;
+    if (session_begin(run->session, error) && sync_create(run, sync, &maps, error) &&
+        session_commit(run->session, error))
+        return true;
+    session_rollback(run->session);
+    return false;
+}
+
+/* Also after somebody touched the triggers: then it begins anew, with the twin as it is. */
+static bool expand_under_lock(struct run *run, void *arg, struct error *error)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    const struct sync *sync = arg;
+    TEXT_AUTO sql = {0};
+    TEXT_AUTO seen = {0};
+    TEXT_AUTO fact = {0};
+    bool there;
+
+    if (!exists(
+            run,
+            "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2\n"
+            "                  AND NOT attisdropped)",
+            NUMBER(plan->table_oid), plan->twin_column, &there, error))
+        return false;
+    sync_detach_sql(sync, &sql);
+    if (!there)
+        text_append(&sql, plan->expand_sql);
+    sync_functions_sql(sync, &sql);
+    sync_triggers_sql(sync, &sql);
+    if (!run_ddl(run, text_string(&sql), error) ||
+        !batch_look(run->session, &plan->batch_plan, &seen, error))
+        return false;
+    text_appendf(&fact, "\"%s\"", text_string(&seen));
+    return job_set_fact(run->session, &run->job, "columns_seen", text_string(&fact), error);
+}
+
+bool column_expand_forward(struct run *run, struct error *error)
+{
+    struct sync sync = column_sync(run, false);
+    struct lock_change change = {
+        .what_for = "expand", .mode = "ACCESS EXCLUSIVE", .work = expand_under_lock, .arg = &sync};
+    struct lock_report lock;
+    TEXT_AUTO tables = {0};
+
+    column_lock_name(column_plan_of(run), &tables);
+    change.tables = text_string(&tables);
+    return create_functions(run, &sync, error) && lock_and_change(run, &change, &lock, error);
+}
+
+/* ------------------------------------------------------------------------------------ constrain */
+
+static bool build_indexes(struct run *run, struct error *error)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    const struct twin *twin = plan->twin;
+    TEXT_AUTO name = {0};
+    struct index_spec spec;
+
+    for (int i = 0; i < twin->index_count; i++) {
+        spec = column_index_spec(plan, &twin->indexes[i]);
+        if (!online_index_build(run, &spec, error) ||
+            (twin->indexes[i].statistics_sql != NULL &&
+             !session_run(run->session, twin->indexes[i].statistics_sql, error)))
+            return false;
+    }
+    if (plan->primary_tail == NULL)
+        return true;
+    spec = column_spare_spec(plan, &name);
+    return online_index_build(run, &spec, error);
+}
+
+static bool add_and_validate(struct run *run, const struct constraint_spec *spec, bool validate,
+                             struct error *error)
+{
+    return online_constraint_add(run, spec, NULL, error) &&
+           (!validate || online_constraint_validate(run, spec, error));
+}
+
+static bool add_constraints(struct run *run, struct error *error)
+{
+    const struct twin *twin = column_plan_of(run)->twin;
+
+    for (int i = 0; i < twin->constraint_count; i++) {
+        const struct twin_constraint *constraint = &twin->constraints[i];
+        struct constraint_spec spec = column_twin_spec(constraint);
+
+        if (!add_and_validate(run, &spec, constraint->validated && constraint->enforced, error))
+            return false;
+    }
+    return true;
+}
+
+bool column_restore_references(struct run *run, struct error *error)
+{
+    const struct twin *twin = column_plan_of(run)->twin;
+
+    for (int i = 0; i < twin->constraint_count; i++) {
+        const struct twin_constraint *constraint = &twin->constraints[i];
+        struct constraint_spec spec = column_restore_spec(constraint);
+
+        if (column_is_referenced_by(constraint) &&
+            !add_and_validate(run, &spec, constraint->validated && constraint->enforced, error))
+            return false;
+    }
+    return true;
+}
+
+static bool set_not_null(struct run *run, void *arg, struct error *error)
+{
+    return run_ddl(run, arg, error);
+}
+
+/* The scan is that of the check; what needs the strong lock reads no row. */
+static bool fill_twin(struct run *run, struct error *error)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    struct lock_change change = {
+        .what_for = "not null", .mode = "ACCESS EXCLUSIVE", .work = set_not_null};
+    struct constraint_spec spec;
+    struct lock_report lock;
+    TEXT_AUTO name = {0};
+    TEXT_AUTO tables = {0};
+    TEXT_AUTO sql = {0};
+    bool there;
+
+    if (!plan->twin->not_null)
+        return true;
+    if (!exists(run,
+                "SELECT attnotnull FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2",
+                NUMBER(plan->table_oid), plan->twin_column, &there, error))
+        return false;
+    if (there)
+        return true;
+    spec = column_filled_spec(plan, true, &name);
+    if (!add_and_validate(run, &spec, true, error))
+        return false;
+    column_lock_name(plan, &tables);
+    column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n",
+                  plan->twin_column, &sql);
+    online_constraint_drop_sql(&spec, &sql);
+    change.tables = text_string(&tables);
+    change.arg = (void *)text_string(&sql);
+    return lock_and_change(run, &change, &lock, error);
+}
+
+static bool create_statistics(struct run *run, struct error *error)
+{
+    const struct twin *twin = column_plan_of(run)->twin;
+
+    for (int i = 0; i < twin->statistics_count; i++) {
+        const struct twin_statistics *statistics = &twin->statistics[i];
+        TEXT_AUTO sql = {0};
+
+        sql_expand(&sql, "CREATE STATISTICS IF NOT EXISTS {name} {definition}",
+                   SQL_NAMES({"name", sql_table(statistics->schema, statistics->twin_name)},
+                             {"definition", sql_fragment(statistics->definition)}));
+        if (statistics->target >= 0)
+            sql_expand(&sql, ";\nALTER STATISTICS {name} SET STATISTICS {target}",
+                       SQL_NAMES({"name", sql_table(statistics->schema, statistics->twin_name)},
+                                 {"target", sql_fragment(NUMBER(statistics->target))}));
+        if (!run_ddl(run, text_string(&sql), error))
+            return false;
+    }
+    return true;
+}
+
+/* Comment and grants; what the planner should know of the twin before it is used. */
+static bool decorate(struct run *run, struct error *error)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    TEXT_AUTO analyze = {0};
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT facts ? 'decorated' FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(run->job.id)), error))
+        return false;
+    if (!rows_bool(&rows, 0, 0) &&
+        !(session_begin(run->session, error) &&
+          (plan->decorate_sql[0] == '\0' || run_ddl(run, plan->decorate_sql, error)) &&
+          job_set_fact(run->session, &run->job, "decorated", "true", error) &&
+          session_commit(run->session, error))) {
+        session_rollback(run->session);
+        return false;
+    }
+    column_expand(plan, "ANALYZE {table} ({column})", plan->twin_column, &analyze);
+    return session_run_text(run->session, &analyze, error);
+}
+
+bool column_constrain_forward(struct run *run, struct error *error)
+{
+    return build_indexes(run, error) && add_constraints(run, error) &&
+           column_restore_references(run, error) && fill_twin(run, error) &&
+           create_statistics(run, error) && decorate(run, error);
+}
+
+/* --------------------------------------------------------------------------------------- verify */
+
+static bool keep_verified(struct run *run, int64_t rows, int64_t differences, const char *armed,
+                          struct error *error)
+{
+    TEXT_AUTO fact = {0};
+    TEXT_AUTO quoted = {0};
+
+    text_appendf(&fact, "{\"rows\": %" PRId64 ", \"differences\": %" PRId64 "}", rows, differences);
+    text_appendf(&quoted, "\"%s\"", armed);
+    return job_set_fact(run->session, &run->job, "verify", text_string(&fact), error) &&
+           job_set_fact(run->session, &run->job, "armed", text_string(&quoted), error);
+}
+
+/*
+ * The triggers' state is read before the rows: had somebody disabled them in between, or does he
+ * later, it is another one under the lock of the swap.
+ */
+bool column_verify_forward(struct run *run, struct error *error)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    struct sync sync = column_sync(run, false);
+    TEXT_AUTO armed = {0};
+    TEXT_AUTO sample = {0};
+    int64_t rows, differences;
+
+    if (!sync_armed(run->session, &sync, &armed, error) ||
+        !sync_verify(run, &sync, plan->image, plan->key_sql, &rows, &differences, &sample, error) ||
+        !keep_verified(run, rows, differences, text_string(&armed), error))
+        return false;
+    if (differences == 0)
+        return true;
+    error_set(error, ERROR_DIFFERS, "%" PRId64 " of %" PRId64 " rows do not agree", differences,
+              rows);
+    error_detail(error, "the keys of some: %s", text_string(&sample));
+    return error_hint(error,
+                      "%s was not written there, or its value cannot be converted: mend the rows, "
+                      "then pghaul resume %s",
+                      plan->twin_column, SHELL_WORD(run->job.name));
+}

@@ -1,0 +1,422 @@
+#include "copy/kinds/column_drop.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "copy/fields.h"
+#include "copy/kinds/addition.h"
+#include "copy/kinds/column_name.h"
+#include "copy/lock.h"
+#include "copy/online_constraint.h"
+#include "engine/base/clock.h"
+#include "engine/pg/sql.h"
+#include "engine/pg/sqlstate.h"
+
+struct drop_plan {
+    struct arena arena;
+    uint32_t table_oid;
+    const char *schema;
+    const char *table;
+    const char *column;
+    const char *hidden;
+    bool loosen;        /* NOT NULL, and nothing gives new rows a value */
+    const char *filled; /* CHECK (column IS NOT NULL) NOT VALID, as the server prints it */
+};
+
+static const struct field drop_plan_FIELDS[] = {
+    FIELD_OF(FIELD_OID, drop_plan, table_oid), FIELD_OF(FIELD_STRING, drop_plan, schema),
+    FIELD_OF(FIELD_STRING, drop_plan, table),  FIELD_OF(FIELD_STRING, drop_plan, column),
+    FIELD_OF(FIELD_STRING, drop_plan, hidden), FIELD_OF(FIELD_BOOL, drop_plan, loosen),
+    FIELD_OF(FIELD_STRING, drop_plan, filled), {0},
+};
+
+static struct drop_plan *plan_of(const struct run *run)
+{
+    return run->kind_state;
+}
+
+static void drop_unload(struct run *run)
+{
+    if (run->kind_state == NULL)
+        return;
+    arena_deinit(&plan_of(run)->arena);
+    free(run->kind_state);
+    run->kind_state = NULL;
+}
+
+static bool drop_load(struct run *run, struct error *error)
+{
+    drop_unload(run);
+    run->kind_state = memory_zero(1, sizeof(struct drop_plan));
+    return fields_from_json(run->job.plan, drop_plan_FIELDS, &plan_of(run)->arena, plan_of(run),
+                            error);
+}
+
+/* --------------------------------------------------------------------------------- hide and back
+ */
+
+static void expand(const struct drop_plan *plan, const char *template, struct text *sql)
+{
+    sql_expand(sql, template,
+               SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
+                         {"column", sql_ident(plan->column)}, {"hidden", sql_ident(plan->hidden)}));
+}
+
+static void hide_sql(const struct drop_plan *plan, struct text *sql)
+{
+    if (plan->loosen)
+        expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL;\n", sql);
+    expand(plan, "ALTER TABLE {table} RENAME COLUMN {column} TO {hidden};\n", sql);
+}
+
+static void show_sql(const struct drop_plan *plan, struct text *sql)
+{
+    expand(plan, "ALTER TABLE {table} RENAME COLUMN {hidden} TO {column};\n", sql);
+}
+
+static void drop_sql(const struct drop_plan *plan, struct text *sql)
+{
+    expand(plan, "ALTER TABLE {table} DROP COLUMN {hidden};\n", sql);
+}
+
+/* One change of the table's metadata, and of the job's state with it. */
+struct step {
+    const char *what_for;
+    void (*sql)(const struct drop_plan *plan, struct text *sql);
+    const char *state;
+    const char *phase;
+    const char *fact; /* times of the lock go there; NULL: nowhere */
+    int64_t locked_us;
+};
+
+static bool step_under_lock(struct run *run, void *arg, struct error *error)
+{
+    struct step *step = arg;
+    TEXT_AUTO sql = {0};
+
+    step->locked_us = clock_us();
+    step->sql(plan_of(run), &sql);
+    return run_ddl(run, text_string(&sql), error) &&
+           session_execute(run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint",
+                           PARAMS(NUMBER(run->job.id), step->phase), NULL, error) &&
+           session_execute(run->session,
+                           "UPDATE pghaul.phase SET state = CASE name WHEN $2 THEN 'pending'\n"
+                           "       ELSE 'done' END\n"
+                           " WHERE job = $1::bigint AND name IN ('ready', 'cutover')",
+                           PARAMS(NUMBER(run->job.id), step->phase), NULL, error) &&
+           job_set_state(run->session, &run->job, step->state, NULL, error);
+}
+
+static bool take_step(struct run *run, struct step *step, struct error *error)
+{
+    struct lock_change change = {.what_for = step->what_for,
+                                 .mode = "ACCESS EXCLUSIVE",
+                                 .work = step_under_lock,
+                                 .arg = step};
+    struct lock_report lock;
+    TEXT_AUTO tables = {0};
+    TEXT_AUTO fact = {0};
+
+    expand(plan_of(run), "ONLY {table}", &tables);
+    change.tables = text_string(&tables);
+    if (!lock_and_change(run, &change, &lock, error))
+        return false;
+    text_appendf(&fact, "{\"attempts\": %d, \"waited_ms\": %" PRId64 ", \"held_ms\": %" PRId64 "}",
+                 lock.attempts, lock.waited_us / 1000, (clock_us() - step->locked_us) / 1000);
+    return step->fact == NULL ||
+           job_set_fact(run->session, &run->job, step->fact, text_string(&fact), error);
+}
+
+/* NOT NULL again, by a check that reads the rows first. Rows without a value are in the way: then
+ * it stays away, and the job's facts, and a warning, say so. */
+static bool set_not_null(struct run *run, void *arg, struct error *error)
+{
+    return run_ddl(run, arg, error);
+}
+
+static bool tighten(struct run *run, struct error *error)
+{
+    const struct drop_plan *plan = plan_of(run);
+    TEXT_AUTO name = {0};
+    TEXT_AUTO tables = {0};
+    TEXT_AUTO sql = {0};
+    struct constraint_spec spec = {.table_oid = plan->table_oid,
+                                   .schema = plan->schema,
+                                   .table = plan->table,
+                                   .type = 'c',
+                                   .definition = plan->filled};
+    struct lock_change change = {
+        .what_for = "not null", .mode = "ACCESS EXCLUSIVE", .work = set_not_null};
+    struct lock_report lock;
+
+    if (!plan->loosen)
+        return true;
+    text_appendf(&name, "pghaul_%" PRIu32 "_filled", plan->table_oid);
+    spec.name = text_string(&name);
+    if (!online_constraint_add(run, &spec, NULL, error))
+        return false;
+    if (!online_constraint_validate(run, &spec, error)) {
+        if (strcmp(error->sqlstate, SQLSTATE_CHECK_VIOLATION) != 0)
+            return false;
+        error_clear(error);
+        log_warning(run->log,
+                    "rows were inserted without %s: it stays nullable; fill them, then pghaul "
+                    "column not-null %s %s",
+                    plan->column, plan->table, plan->column);
+        return online_constraint_drop(run, &spec, 0, error);
+    }
+    expand(plan, "ONLY {table}", &tables);
+    expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n", &sql);
+    online_constraint_drop_sql(&spec, &sql);
+    change.tables = text_string(&tables);
+    change.arg = (void *)text_string(&sql);
+    return lock_and_change(run, &change, &lock, error);
+}
+
+/* ----------------------------------------------------------------------------------------- verbs
+ */
+
+static const struct phase PHASES[] = {
+    {.name = "ready", .what = "the column is as it was; wait for cutover", .lock = "none"},
+    {.name = "cutover",
+     .what = "hide the column: its name goes, its values stay",
+     .lock = "ACCESS EXCLUSIVE, milliseconds, by the ladder"},
+    {.name = "finish",
+     .what = "drop it, when you say so",
+     .lock = "ACCESS EXCLUSIVE, milliseconds, by the ladder"},
+    {0},
+};
+
+static bool may(const struct run *run, const char *state, const char *verb, struct error *error)
+{
+    TEXT_AUTO why = {0};
+
+    text_appendf(&why, "is %s: %s does not apply", run->job.state, verb);
+    return job_is(&run->job, state) ||
+           job_refuse(&run->job, text_string(&why), "pghaul status shows what comes next", error);
+}
+
+static bool lead_in(struct run *run, const char *state, const char *verb, struct error *error)
+{
+    return may(run, state, verb, error) && run_lead(run, error) && may(run, state, verb, error);
+}
+
+static bool refuse_used(struct run *run, struct error *error)
+{
+    const struct drop_plan *plan = plan_of(run);
+
+    return column_refuse_used(run,
+                              &(struct column_use){.table_oid = plan->table_oid,
+                                                   .schema = plan->schema,
+                                                   .table = plan->table,
+                                                   .column = plan->column},
+                              error);
+}
+
+static bool drop_cutover(struct run *run, struct error *error)
+{
+    struct step step = {.what_for = "cutover",
+                        .sql = hide_sql,
+                        .state = "cut_over",
+                        .phase = "finish",
+                        .fact = "cutover"};
+
+    if (job_is(&run->job, "cut_over"))
+        return true;
+    return lead_in(run, "ready", "cutover", error) && (run->force || refuse_used(run, error)) &&
+           take_step(run, &step, error) && run_unlead(run, error);
+}
+
+static bool drop_rollback(struct run *run, bool accept_loss, struct error *error)
+{
+    struct step step = {.what_for = "rollback",
+                        .sql = show_sql,
+                        .state = "ready",
+                        .phase = "ready",
+                        .fact = "rollback"};
+
+    (void)accept_loss; /* nothing is lost by it */
+    return lead_in(run, "cut_over", "rollback", error) && take_step(run, &step, error) &&
+           tighten(run, error) && run_unlead(run, error);
+}
+
+static bool drop_finish(struct run *run, struct error *error)
+{
+    struct step step = {
+        .what_for = "finish", .sql = drop_sql, .state = "finished", .phase = "finish"};
+
+    if (job_is(&run->job, "finished"))
+        return true;
+    if (!lead_in(run, "cut_over", "finish", error))
+        return false;
+    if (take_step(run, &step, error))
+        return run_unlead(run, error);
+    if (strcmp(error->sqlstate, SQLSTATE_DEPENDENT_OBJECTS) == 0) {
+        error->code = ERROR_REFUSED;
+        error_hint(error, "nothing was changed: drop them first, then pghaul finish %s",
+                   SHELL_WORD(run->job.name));
+    }
+    return false;
+}
+
+static bool drop_abort(struct run *run, struct error *error)
+{
+    if (job_is(&run->job, "aborted"))
+        return true;
+    if (job_is(&run->job, "cut_over"))
+        return job_refuse(&run->job, "is cut over",
+                          "pghaul rollback gives the column its name back; then abort", error);
+    return (job_open(&run->job) ||
+            job_refuse(&run->job, "is over", "there is nothing left", error)) &&
+           run_lead(run, error) && job_set_state(run->session, &run->job, "aborted", NULL, error) &&
+           run_unlead(run, error);
+}
+
+/* ---------------------------------------------------------------------------------------- prepare
+ */
+
+static bool print_filled(struct run *run, struct drop_plan *plan, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows,
+                       "SELECT format('CHECK ((%I IS NOT NULL)) NOT VALID', $1::text)",
+                       PARAMS(plan->column), error))
+        return false;
+    plan->filled = arena_copy(&plan->arena, rows_text(&rows, 0, 0));
+    return true;
+}
+
+static bool refuse_key(const struct table *table, const struct table_column *column,
+                       struct error *error)
+{
+    for (int i = 0; i < table->index_count; i++)
+        for (int c = 0; table->indexes[i].primary && c < table->indexes[i].column_count; c++)
+            if (table->indexes[i].columns[c].number == column->number) {
+                error_set(error, ERROR_REFUSED, "column %s is part of the primary key",
+                          column->name);
+                return error_hint(error, "give the table another primary key first: pghaul alter");
+            }
+    return true;
+}
+
+static void describe(struct run *run, struct report *report)
+{
+    void (*const builders[])(const struct drop_plan *plan, struct text *sql) = {NULL, hide_sql,
+                                                                                drop_sql};
+    TEXT_AUTO tables = {0};
+
+    expand(plan_of(run), "ONLY {table}", &tables);
+    for (int i = 0; PHASES[i].name != NULL; i++) {
+        TEXT_AUTO script = {0};
+        TEXT_AUTO sql = {0};
+
+        if (builders[i] != NULL) {
+            builders[i](plan_of(run), &sql);
+            lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", &script);
+            sql_add(&script, text_string(&sql));
+            sql_add(&script, SESSION_COMMIT);
+        }
+        report_add_phase(report, &(struct report_phase){.name = PHASES[i].name,
+                                                        .what = PHASES[i].what,
+                                                        .lock = PHASES[i].lock,
+                                                        .estimate = "moments",
+                                                        .sql = text_string(&script)});
+    }
+}
+
+static bool fill_plan(struct run *run, const struct column_drop_options *options,
+                      const struct table *table, struct error *error)
+{
+    struct drop_plan *plan = plan_of(run);
+    const struct table_column *column;
+    TEXT_AUTO json = {0};
+
+    if (!column_find(table, options->table, options->column, &column, error) ||
+        !refuse_key(table, column, error))
+        return false;
+    plan->table_oid = table->oid;
+    plan->schema = arena_copy(&plan->arena, table->schema);
+    plan->table = arena_copy(&plan->arena, table->name);
+    plan->column = arena_copy(&plan->arena, column->name);
+    plan->hidden = column_hidden_name(&plan->arena, "pghaul_old_", column->name);
+    plan->loosen = column->not_null && column->default_sql == NULL && column->identity == '\0';
+    if (!column_refuse_taken(table, options->table, plan->hidden, error) ||
+        !print_filled(run, plan, error))
+        return false;
+    addition_fill_job(run, &column_drop_kind, table, options->job_name, "column", options->column,
+                      &options->settings);
+    fields_to_json(drop_plan_FIELDS, plan, &json);
+    run->job.plan = arena_copy(&run->job.arena, text_string(&json));
+    return true;
+}
+
+static bool fill_report(struct run *run, const struct column_drop_options *options,
+                        const struct table *table, struct report *report, struct error *error)
+{
+    const struct drop_plan *plan = plan_of(run);
+
+    addition_headline(run->session, table, options->table, report);
+    report_add(report, "hides", "%s, as %s%s", plan->column, plan->hidden,
+               plan->loosen ? "; it becomes nullable, because new rows will not have it" : "");
+    report_add(report, "space",
+               "its values stay in rows until they are written anew: pghaul alter "
+               "rebuilds the table");
+    if (!column_report_usage(run->session, plan->table_oid, plan->column, report, error))
+        return false;
+    describe(run, report);
+    return true;
+}
+
+bool column_drop_prepare(struct run *run, const struct column_drop_options *options,
+                         struct report *report, struct error *error)
+{
+    struct arena arena = {0};
+    struct table *table;
+    bool ok;
+
+    *report = (struct report){0};
+    drop_unload(run);
+    run->kind_state = memory_zero(1, sizeof(struct drop_plan));
+    ok = lock_check_settings(run->session, &options->settings, error) &&
+         addition_table(run->session, options->table, &arena, &table, error) &&
+         fill_plan(run, options, table, error) && fill_report(run, options, table, report, error);
+    arena_deinit(&arena);
+    return ok;
+}
+
+static void leave_sql(struct run *run, struct text *sql)
+{
+    job_end_sql(run->job.id, sql);
+}
+
+bool column_drop_store(struct run *run, struct error *error)
+{
+    return phases_store(run, &column_drop_kind, leave_sql, error);
+}
+
+const struct kind column_drop_kind = {
+    .name = "column-drop",
+    .words = {.rollback = "gives the column of",
+              .rollback_end = "its name back",
+              .finish = "drops the column of",
+              .finished = "is dropped",
+              .aborted = "is as it was",
+              .cutover = "hides the column of",
+              .cutover_end = "",
+              .ready = "the column is as it was",
+              .swapped = "the column is hidden",
+              .next_cutover = "hide the column; writers wait about 20 ms",
+              .next_rollback = "the column gets its name back; writers wait about 20 ms",
+              .next_finish = "drop the column",
+              .next_abort = "leave it as it is"},
+    .phases = PHASES,
+    .ready = "ready",
+    .load = drop_load,
+    .unload = drop_unload,
+    .cutover = drop_cutover,
+    .rollback = drop_rollback,
+    .finish = drop_finish,
+    .abort = drop_abort,
+};

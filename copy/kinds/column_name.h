@@ -1,0 +1,48 @@
+/*
+ * Names of columns, for the kinds that take one away: how the user says it, what hides it, and who
+ * still uses it.
+ */
+#ifndef PGHAUL_COPY_KINDS_COLUMN_NAME_H
+#define PGHAUL_COPY_KINDS_COLUMN_NAME_H
+
+#include "copy/report.h"
+#include "copy/usage.h"
+#include "engine/job/run.h"
+#include "engine/pg/table.h"
+
+/* A name as SQL reads one, alone. ERROR_USAGE. */
+bool column_read_name(const char *typed, struct arena *arena, const char **name,
+                      struct error *error) MUST_CHECK;
+
+/* The column that the user typed; `table_typed` for the message. ERROR_REFUSED: there is none. */
+bool column_find(const struct table *table, const char *table_typed, const char *typed,
+                 const struct table_column **column, struct error *error) MUST_CHECK;
+
+/* ERROR_REFUSED when the table has a column of that name. */
+bool column_refuse_taken(const struct table *table, const char *table_typed, const char *name,
+                         struct error *error) MUST_CHECK;
+
+/* The prefix, and as much of the name as the server keeps. */
+const char *column_hidden_name(struct arena *arena, const char *prefix, const char *name);
+
+/* A name that is about to go. */
+struct column_use {
+    uint32_t table_oid;
+    const char *schema;
+    const char *table;
+    const char *column;
+    const char *instead;     /* the name to use; NULL: none */
+    bool stays;              /* another column will have it: texts that say it go on */
+    const char *writes;      /* the last one that named it, and how many there were; NULL: none */
+    const char *const *keys; /* foreign keys to it that have a successor; ends with NULL */
+};
+
+/* ERROR_REFUSED, with a list, while something still uses it: what --force passes over. */
+bool column_refuse_used(struct run *run, const struct column_use *use,
+                        struct error *error) MUST_CHECK;
+
+/* The same as lines of a report. */
+bool column_report_usage(struct session *session, uint32_t table_oid, const char *column,
+                         struct report *report, struct error *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,113 @@
+/*
+ * What the files of job kind `column` share: column_prepare.c plans,
+ * column_constrain.c gives the twin what the column has, column_swap.c lets them change places,
+ * column_leave.c ends it, column.c is the kind. For them only.
+ */
+#ifndef PGHAUL_COPY_KINDS_COLUMN_PARTS_H
+#define PGHAUL_COPY_KINDS_COLUMN_PARTS_H
+
+#include "copy/batch.h"
+#include "copy/kinds/column.h"
+#include "copy/online_constraint.h"
+#include "copy/online_index.h"
+#include "copy/sync.h"
+#include "copy/twin.h"
+
+/*
+ *                  before the swap    after it
+ * the column       column             hidden
+ * its twin         twin_column        new_name      (rename: both are the new name)
+ */
+struct column_plan {
+    struct arena arena;
+    uint32_t table_oid;
+    const char *schema;
+    const char *table;
+    const char *column;
+    const char *twin_column;
+    const char *hidden;
+    const char *new_name;
+    const char *using; /* the maps, as the user wrote them, over `column`; NULL: rename */
+    const char *back_using;
+    const char *search_path; /* under which */
+    bool pinned;             /* they depend on settings */
+    const char *prefix;      /* of the names of what belongs to the twin */
+    const char *image;       /* struct batch_column */
+    const char *key_sql;     /* key of a row r, for messages */
+    const char *expand_sql;  /* twin_expand_sql(), twin_decorate_sql() */
+    const char *decorate_sql;
+    const char *batch; /* the backfill's plan, as JSON */
+    struct twin *twin; /* one */
+    int twin_count;
+    /* The key's index on the column itself, kept beside the twin's while that is the primary key,
+     * for a quick way back; NULL: the primary key stays where it is until finish. */
+    const char *primary_tail;
+    const char *twin_filled; /* definitions of those checks, as the server prints them */
+    const char *hidden_filled;
+    /* Where the primary key moves: twin->constraints[].definition over the hidden column. */
+    const char **hidden_definitions;
+    int hidden_count;
+    const char *sequence_type; /* that the serial's sequence had; NULL: it keeps it */
+
+    struct batch_plan batch_plan; /* in memory: from `batch` */
+};
+
+static inline struct column_plan *column_plan_of(const struct run *run)
+{
+    return run->kind_state;
+}
+
+/* Has the swap happened, and not been undone? By the job's row. */
+bool column_swapped(const struct run *run);
+
+/* The pair as it is, before or after the swap. */
+struct sync column_sync(const struct run *run, bool swapped);
+
+/* Things of ours on the table while both columns exist. Strings are the plan's, or *name's. */
+struct index_spec column_index_spec(const struct column_plan *plan, const struct twin_index *index);
+struct index_spec column_spare_spec(const struct column_plan *plan, struct text *name);
+struct constraint_spec column_twin_spec(const struct twin_constraint *constraint);
+struct constraint_spec column_restore_spec(const struct twin_constraint *constraint);
+/* CHECK (column IS NOT NULL), by which SET NOT NULL needs no scan: of the twin, or of the hidden
+ * column. */
+struct constraint_spec column_filled_spec(const struct column_plan *plan, bool twin,
+                                          struct text *name);
+/* A foreign key of another table, or this one, that leads to the column. */
+bool column_is_referenced_by(const struct twin_constraint *constraint);
+
+/* SQL "ONLY s.t", for locks. */
+void column_lock_name(const struct column_plan *plan, struct text *name);
+/* Appends a template with {table}. */
+void column_expand(const struct column_plan *plan, const char *template, const char *column,
+                   struct text *sql);
+
+/* Phase functions: each may run again. */
+bool column_expand_forward(struct run *run, struct error *error) MUST_CHECK;
+bool column_constrain_forward(struct run *run, struct error *error) MUST_CHECK;
+bool column_verify_forward(struct run *run, struct error *error) MUST_CHECK;
+/* The column's own foreign keys back, if they were dropped for a swap. */
+bool column_restore_references(struct run *run, struct error *error) MUST_CHECK;
+
+/* Verbs' work: without checks of the job's state. */
+bool column_swap(struct run *run, struct error *error) MUST_CHECK;
+bool column_swap_back(struct run *run, bool accept_loss, struct error *error) MUST_CHECK;
+bool column_finish(struct run *run, struct error *error) MUST_CHECK;
+bool column_abort(struct run *run, struct error *error) MUST_CHECK;
+void column_leave_sql(struct run *run, struct text *sql);
+
+/* The statements of the swap, but an identity's, which are known only then; of what comes before
+ * it, as a script; of finish. */
+void column_swap_sql(struct run *run, struct text *sql);
+void column_swap_references_sql(struct run *run, struct text *script);
+void column_finish_sql(const struct run *run, struct text *sql);
+
+/* Rows whose new value the old column cannot hold. Reads the table when there may be some. */
+bool column_count_lost(struct run *run, int64_t *lost, struct error *error) MUST_CHECK;
+
+void column_plan_to_json(const struct column_plan *plan, struct text *json);
+
+/* For --dry-run: the phases; what a phase sends. */
+void column_describe(struct run *run, struct report *report);
+void column_print(struct run *run, const char *phase, struct text *script);
+
+#endif

@@ -1,0 +1,524 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "copy/expression.h"
+#include "copy/inspect.h"
+#include "copy/kinds/addition.h"
+#include "copy/kinds/column_name.h"
+#include "copy/kinds/column_parts.h"
+#include "copy/lock.h"
+#include "copy/statement.h"
+#include "engine/pg/sql.h"
+
+struct preparation {
+    struct run *run;
+    const struct column_options *options;
+    struct column_plan *plan;
+    struct arena arena;
+    struct table *table;
+    const struct table_column *column;
+    const struct table_index *key;
+    bool rename;
+    bool rewrites; /* ALTER COLUMN TYPE would */
+};
+
+/* ------------------------------------------------------------------------------- names of columns
+ */
+
+static bool find_columns(struct preparation *prep, struct error *error)
+{
+    const struct column_options *options = prep->options;
+    struct column_plan *plan = prep->plan;
+
+    if (!column_find(prep->table, options->table, options->column, &prep->column, error))
+        return false;
+    plan->new_name = plan->column = arena_copy(&plan->arena, prep->column->name);
+    if (prep->rename && !column_read_name(options->new_name, &plan->arena, &plan->new_name, error))
+        return false;
+    plan->hidden = column_hidden_name(&plan->arena, "pghaul_old_", plan->column);
+    plan->twin_column = prep->rename
+                            ? plan->new_name
+                            : column_hidden_name(&plan->arena, "pghaul_new_", plan->column);
+    return column_refuse_taken(prep->table, options->table, plan->twin_column, error) &&
+           column_refuse_taken(prep->table, options->table, plan->hidden, error);
+}
+
+/* ----------------------------------------------------------------------------------------- table
+ */
+
+static bool find_table(struct preparation *prep, struct error *error)
+{
+    struct session *session = prep->run->session;
+    struct findings findings = {0};
+    TEXT_AUTO why_not = {0};
+    bool ok = addition_table(session, prep->options->table, &prep->arena, &prep->table, error) &&
+              inspect_rows(session, prep->table, false, &findings, error) &&
+              findings_refuse(&findings, prep->options->table, error);
+
+    findings_deinit(&findings);
+    if (!ok)
+        return false;
+    prep->key = table_key(prep->table, &why_not);
+    prep->plan->table_oid = prep->table->oid;
+    prep->plan->schema = arena_copy(&prep->plan->arena, prep->table->schema);
+    prep->plan->table = arena_copy(&prep->plan->arena, prep->table->name);
+    return sync_check(session, prep->table->oid, error);
+}
+
+/* ------------------------------------------------------------------------------------------ maps
+ */
+
+/* Temporary tables with nothing but the column, as it is and as it will be: an expression over one
+ * of them can read nothing else. */
+static bool create_singles(struct preparation *prep, struct error *error)
+{
+    const struct twin *twin = prep->plan->twin;
+    TEXT_AUTO sql = {0};
+
+    sql_expand(&sql,
+               "CREATE TEMPORARY TABLE pghaul_old ({column} {old_type});\n"
+               "CREATE TEMPORARY TABLE pghaul_new ({column} {new_type})",
+               SQL_NAMES({"column", sql_ident(prep->plan->column)},
+                         {"old_type", sql_fragment(twin->old_type)},
+                         {"new_type", sql_fragment(twin->type)}));
+    return session_run_text(prep->run->session, &sql, error);
+}
+
+/* Does the server take `expression` over a row of `from` as a value of `to`, by assignment? */
+static bool try_assignment(struct preparation *prep, const char *expression, const char *from,
+                           const char *to, bool *fits, struct error *error)
+{
+    struct session *session = prep->run->session;
+    struct error why = {0};
+    TEXT_AUTO sql = {0};
+
+    sql_expand(&sql, "EXPLAIN INSERT INTO pg_temp.{to} SELECT ({expression}\n) FROM pg_temp.{from}",
+               SQL_NAMES({"to", sql_fragment(to)}, {"from", sql_fragment(from)},
+                         {"expression", sql_fragment(expression)}));
+    if (!session_set(session, "search_path", prep->plan->search_path, true, error) ||
+        !session_run(session, "SAVEPOINT try", error))
+        return false;
+    *fits = session_execute(session, text_string(&sql), NO_PARAMS, NULL, &why);
+    if (!*fits && why.code != ERROR_SQL && why.code != ERROR_REFUSED) {
+        *error = why;
+        return false;
+    }
+    if (!*fits)
+        *error = why;
+    return session_run(session, *fits ? "RELEASE SAVEPOINT try" : "ROLLBACK TO SAVEPOINT try",
+                       &why) &&
+           session_set(session, "search_path", "pg_catalog, pg_temp", true, &why);
+}
+
+/* Could an index be on it: is it immutable? Else what it depends on is pinned. */
+static bool find_volatility(struct preparation *prep, const char *expression, const char *from,
+                            const char *type, struct error *error)
+{
+    struct session *session = prep->run->session;
+    struct error ignored = {0};
+    TEXT_AUTO sql = {0};
+    bool immutable;
+
+    sql_expand(&sql, "CREATE INDEX ON pg_temp.{from} ((CAST(({expression}\n) AS {type}) IS NULL))",
+               SQL_NAMES({"from", sql_fragment(from)}, {"expression", sql_fragment(expression)},
+                         {"type", sql_fragment(type)}));
+    if (!session_set(session, "search_path", prep->plan->search_path, true, error) ||
+        !session_run(session, "SAVEPOINT try", error))
+        return false;
+    immutable = session_execute(session, text_string(&sql), NO_PARAMS, NULL, &ignored);
+    prep->plan->pinned = prep->plan->pinned || !immutable;
+    return session_run(session, "ROLLBACK TO SAVEPOINT try", error) &&
+           session_set(session, "search_path", "pg_catalog, pg_temp", true, error);
+}
+
+/* The user's, or the column itself: then an assignment cast must do. */
+static bool plan_map(struct preparation *prep, const char *given, const char *option,
+                     const char *from, const char *to, const char *type, const char **map,
+                     struct error *error)
+{
+    struct column_plan *plan = prep->plan;
+    TEXT_AUTO itself = {0};
+    bool fits;
+
+    sql_append(&itself, sql_ident(plan->column));
+    *map = arena_copy(&plan->arena, given != NULL ? given : text_string(&itself));
+    if (given != NULL) {
+        struct expression_source source = {.table = arena_format(&prep->arena, "pg_temp.%s", from),
+                                           .search_path = plan->search_path,
+                                           .what = option};
+        struct expression printed;
+
+        if (!expression_print(prep->run->session, &source, given, &prep->arena, &printed, error))
+            return false;
+        if (printed.varies || !printed.of_row) {
+            error_set(error, ERROR_REFUSED, "%s may depend on nothing but the value of the column",
+                      option);
+            return error_hint(error, "no sub-selects, no volatile functions, no now()");
+        }
+        plan->pinned = true;
+    }
+    if (!try_assignment(prep, *map, from, to, &fits, error))
+        return false;
+    if (!fits) {
+        *map = NULL;
+        return given == NULL || (error_refuse(error, NULL), error_context(error, "%s", option));
+    }
+    error_clear(error);
+    return find_volatility(prep, *map, from, type, error);
+}
+
+static bool plan_maps(struct preparation *prep, struct error *error)
+{
+    const struct column_options *options = prep->options;
+    const struct twin *twin = prep->plan->twin;
+    struct column_plan *plan = prep->plan;
+
+    if (prep->rename)
+        return true;
+    if (!create_singles(prep, error) || !plan_map(prep, options->using, "--using", "pghaul_old",
+                                                  "pghaul_new", twin->type, &plan->using, error))
+        return false;
+    if (plan->using == NULL) {
+        error_set(error, ERROR_REFUSED, "%s does not become %s by assignment", twin->old_type,
+                  twin->type);
+        return error_hint(error, "say how: --using 'EXPRESSION', and the way back: --back-using "
+                                 "'EXPRESSION'");
+    }
+    if (options->using != NULL && options->back_using == NULL)
+        return true;
+    return plan_map(prep, options->back_using, "--back-using", "pghaul_new", "pghaul_old",
+                    twin->old_type, &plan->back_using, error);
+}
+
+/* ------------------------------------------------------------------------------------------ plan
+ */
+
+/* Would ALTER COLUMN TYPE rewrite the table? On an empty clone: a new file says so. */
+static bool find_rewrite(struct preparation *prep, struct error *error)
+{
+    struct session *session = prep->run->session;
+    const struct column_plan *plan = prep->plan;
+    ROWS_AUTO before = {0};
+    ROWS_AUTO after = {0};
+    TEXT_AUTO sql = {0};
+    static const char FILENODE[] = "SELECT pg_relation_filenode('pg_temp.pghaul_old')";
+
+    if (prep->rename)
+        return true;
+    sql_expand(
+        &sql, "ALTER TABLE pg_temp.pghaul_old ALTER COLUMN {column} TYPE {type} USING {using}",
+        SQL_NAMES({"column", sql_ident(plan->column)}, {"type", sql_fragment(plan->twin->type)},
+                  {"using", sql_fragment(plan->using)}));
+    if (!session_set(session, "search_path", plan->search_path, true, error) ||
+        !session_query(session, &before, FILENODE, NO_PARAMS, error) ||
+        !session_execute(session, text_string(&sql), NO_PARAMS, NULL, error) ||
+        !session_query(session, &after, FILENODE, NO_PARAMS, error) ||
+        !session_set(session, "search_path", "pg_catalog, pg_temp", true, error))
+        return error_refuse(error, NULL);
+    prep->rewrites = strcmp(rows_text(&before, 0, 0), rows_text(&after, 0, 0)) != 0;
+    if (prep->rewrites)
+        return true;
+    error_set(error, ERROR_REFUSED, "no row has to be written for that");
+    error_detail(error, "%s and %s are stored alike", plan->twin->old_type, plan->twin->type);
+    return error_hint(error,
+                      "pghaul alter %s --in-place --do 'ALTER COLUMN %s TYPE %s' takes "
+                      "milliseconds",
+                      prep->options->table, prep->options->column, plan->twin->type);
+}
+
+/* In which type a computed value is compared with the stored one: of the twin, on a clone. */
+static bool find_image(struct preparation *prep, struct error *error)
+{
+    struct session *session = prep->run->session;
+    TEXT_AUTO sql = {0};
+    ROWS_AUTO rows = {0};
+    bool string;
+
+    sql_expand(&sql, "CREATE TEMPORARY TABLE pghaul_image (v {type})",
+               SQL_NAMES({"type", sql_fragment(prep->plan->twin->type)}));
+    return session_run_text(session, &sql, error) &&
+           session_query(session, &rows, "SELECT 'pg_temp.pghaul_image'::regclass::oid", NO_PARAMS,
+                         error) &&
+           batch_image_type(session, (uint32_t)rows_int64(&rows, 0, 0), 1, &prep->plan->arena,
+                            &prep->plan->image, &string, error);
+}
+
+static bool plan_batch(struct preparation *prep, struct error *error)
+{
+    struct column_plan *plan = prep->plan;
+    struct batch_plan *batch = &plan->batch_plan;
+    TEXT_AUTO json = {0};
+
+    if (!batch_plan_table(prep->run->session, prep->table, prep->key, batch, error))
+        return false;
+    batch->action = BATCH_UPDATE;
+    batch->undo = BATCH_UNDO_NONE;
+    batch->column_count = 1;
+    batch->columns = arena_alloc(&batch->arena, sizeof(*batch->columns));
+    batch->columns[0] =
+        (struct batch_column){.name = plan->twin_column, .image = plan->image, .value = "NULL"};
+    /* When it is walked again, after the twin has got what the column has, it may be referenced. */
+    batch->strong = false;
+    for (int i = 0; i < plan->twin->constraint_count; i++)
+        batch->strong = batch->strong || column_is_referenced_by(&plan->twin->constraints[i]);
+    batch->columns_seen = "";
+    if (!batch_plan_plain(prep->run->session, prep->table, false, batch, error))
+        return false;
+    batch_plan_to_json(batch, &json);
+    plan->batch = arena_copy(&plan->arena, text_string(&json));
+    return true;
+}
+
+static bool print_filled(struct preparation *prep, const char *column, const char **definition,
+                         struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(prep->run->session, &rows,
+                       "SELECT format('CHECK ((%I IS NOT NULL)) NOT VALID', $1::text)",
+                       PARAMS(column), error))
+        return false;
+    *definition = arena_copy(&prep->plan->arena, rows_text(&rows, 0, 0));
+    return true;
+}
+
+static void plan_key(struct preparation *prep)
+{
+    struct column_plan *plan = prep->plan;
+    TEXT_AUTO key = {0};
+
+    text_append(&key, "ROW(");
+    for (int i = 0; i < prep->key->column_count; i++) {
+        text_append(&key, i > 0 ? ", r." : "r.");
+        sql_append(&key, sql_ident(prep->key->columns[i].name));
+    }
+    text_append(&key, ")::text");
+    plan->key_sql = arena_copy(&plan->arena, text_string(&key));
+}
+
+static bool is_integer(const char *type)
+{
+    return strcmp(type, "smallint") == 0 || strcmp(type, "integer") == 0 ||
+           strcmp(type, "bigint") == 0;
+}
+
+static bool refuse_identity(const struct preparation *prep, struct error *error)
+{
+    const struct twin *twin = prep->plan->twin;
+
+    if (twin->identity == '\0' || is_integer(twin->type))
+        return true;
+    error_set(error, ERROR_REFUSED, "column %s is an identity column, and type %s cannot be one",
+              prep->plan->column, twin->type);
+    return error_hint(error, "change it to smallint, integer or bigint, or DROP IDENTITY first");
+}
+
+/* The clone that it needs is gone afterwards: there may be another one. */
+static bool read_twin(struct preparation *prep, const char *twin_column, const char *type,
+                      struct arena *arena, struct twin *twin, struct error *error)
+{
+    struct session *session = prep->run->session;
+
+    return session_run(session, "SAVEPOINT twin", error) &&
+           twin_read(prep->run, prep->table, prep->plan->column, twin_column, type,
+                     prep->plan->prefix, arena, twin, error) &&
+           session_run(session, "ROLLBACK TO SAVEPOINT twin", error);
+}
+
+static bool plan_twin(struct preparation *prep, struct error *error)
+{
+    struct column_plan *plan = prep->plan;
+    TEXT_AUTO expand = {0};
+    TEXT_AUTO decorate = {0};
+
+    plan->search_path = arena_copy(&plan->arena, session_user_search_path(prep->run->session));
+    plan->prefix =
+        arena_format(&plan->arena, "pghaul_%" PRIu32 "_%d", plan->table_oid, prep->column->number);
+    plan->twin = arena_alloc(&plan->arena, sizeof(*plan->twin));
+    *plan->twin = (struct twin){0};
+    plan->twin_count = 1;
+    if (!read_twin(prep, plan->twin_column, prep->rename ? NULL : prep->options->type, &plan->arena,
+                   plan->twin, error))
+        return false;
+    twin_expand_sql(prep->table, plan->twin_column, plan->twin, &expand);
+    twin_decorate_sql(prep->table, plan->twin_column, plan->twin, &decorate);
+    plan->expand_sql = arena_copy(&plan->arena, text_string(&expand));
+    plan->decorate_sql = arena_copy(&plan->arena, text_string(&decorate));
+    if (plan->twin->sequence_is_serial && is_integer(plan->twin->type) &&
+        strcmp(plan->twin->type, plan->twin->old_type) != 0)
+        plan->sequence_type = plan->twin->old_type;
+    return true;
+}
+
+static void plan_primary(struct preparation *prep)
+{
+    struct column_plan *plan = prep->plan;
+
+    for (int i = 0; !prep->rename && i < plan->twin->index_count; i++)
+        for (int t = 0; t < prep->table->index_count; t++)
+            if (plan->twin->indexes[i].constraint_type == 'p' && prep->table->indexes[t].primary)
+                plan->primary_tail = arena_copy(&plan->arena, prep->table->indexes[t].tail);
+}
+
+/* What leads to the column must lead to the hidden one before a way back takes the key from the
+ * twin: the same foreign keys, read for a twin of that name. */
+static bool plan_hidden(struct preparation *prep, struct error *error)
+{
+    struct column_plan *plan = prep->plan;
+    struct twin hidden = {0};
+
+    plan_primary(prep);
+    if (plan->primary_tail == NULL)
+        return true;
+    if (!read_twin(prep, plan->hidden, NULL, &prep->arena, &hidden, error))
+        return false;
+    plan->hidden_count = hidden.constraint_count;
+    plan->hidden_definitions =
+        arena_alloc(&plan->arena, sizeof(char *) * (size_t)(hidden.constraint_count + 1));
+    for (int i = 0; i < hidden.constraint_count; i++)
+        plan->hidden_definitions[i] = arena_copy(&plan->arena, hidden.constraints[i].definition);
+    return true;
+}
+
+static bool make_plan(struct preparation *prep, struct error *error)
+{
+    struct column_plan *plan = prep->plan;
+
+    if (!plan_twin(prep, error) || !plan_hidden(prep, error) || !refuse_identity(prep, error) ||
+        !plan_maps(prep, error) || !find_image(prep, error) || !find_rewrite(prep, error) ||
+        !print_filled(prep, plan->twin_column, &plan->twin_filled, error) ||
+        !print_filled(prep, plan->hidden, &plan->hidden_filled, error))
+        return false;
+    plan_key(prep);
+    return plan_batch(prep, error);
+}
+
+/* ---------------------------------------------------------------------------------------- report
+ */
+
+static void report_belongings(const struct preparation *prep, struct report *report)
+{
+    const struct twin *twin = prep->plan->twin;
+    int incoming = 0;
+
+    for (int i = 0; i < twin->constraint_count; i++)
+        incoming += twin->constraints[i].incoming;
+    report_add(report, "new column",
+               "%s %s, with %d indexes, %d constraints, %d of them foreign "
+               "keys of other tables",
+               prep->plan->twin_column, twin->type, twin->index_count, twin->constraint_count,
+               incoming);
+}
+
+static void report_way_back(const struct preparation *prep, struct report *report)
+{
+    const struct column_plan *plan = prep->plan;
+
+    if (prep->rename)
+        report_add(report, "way back", "complete, until finish");
+    else if (plan->back_using == NULL)
+        report_add(report, "way back",
+                   "none for what is written after the cut-over; until then %s cannot be written "
+                   "where the columns would not agree (--back-using would be the way)",
+                   plan->twin_column);
+    else
+        report_add(report, "way back", "%s; what the old type cannot hold could not go back",
+                   prep->options->back_using != NULL ? "--back-using" : "assignment cast");
+}
+
+static bool report_related(const struct preparation *prep, struct report *report,
+                           struct error *error)
+{
+    struct findings findings = {0};
+    bool ok = prep->rename ||
+              inspect_related_ids(prep->run->session, prep->table, prep->column, &findings, error);
+
+    for (int i = 0; ok && i < findings.count; i++)
+        report_add(report, "also", "%s", findings.list[i].what);
+    findings_deinit(&findings);
+    return ok;
+}
+
+static bool fill_report(const struct preparation *prep, struct report *report, struct error *error)
+{
+    const struct column_plan *plan = prep->plan;
+    const char *size;
+
+    addition_headline(prep->run->session, prep->table, prep->options->table, report);
+    size = report_size(prep->run->session, &report->arena,
+                       prep->table->heap_bytes + prep->table->toast_bytes);
+    report_belongings(prep, report);
+    report_add(report, "costs",
+               "every row is written once where it is: dead rows of up to %s; the column moves to "
+               "the end of the table",
+               size);
+    if (!prep->rename)
+        report_add(
+            report, "instead",
+            "pghaul alter %s --do 'ALTER COLUMN %s TYPE %s' needs as much disk for a copy, "
+            "leaves no dead rows and keeps the order of columns; both types are not there at "
+            "the same time then",
+            prep->options->table, prep->options->column, plan->twin->type);
+    report_way_back(prep, report);
+    return report_related(prep, report, error) &&
+           column_report_usage(prep->run->session, prep->table->oid, plan->column, report, error);
+}
+
+/* ------------------------------------------------------------------------------------------- job
+ */
+
+static bool check_key(const struct preparation *prep, struct error *error)
+{
+    TEXT_AUTO why_not = {0};
+
+    if (prep->key != NULL)
+        return true;
+    (void)table_key(prep->table, &why_not);
+    error_set(error, ERROR_REFUSED, "%s has no key to walk by: %s", prep->options->table,
+              text_string(&why_not));
+    return error_hint(error, "a key is a unique btree index over NOT NULL columns: pghaul index");
+}
+
+static bool in_transaction(struct preparation *prep, struct error *error)
+{
+    bool ok = session_begin(prep->run->session, error) && make_plan(prep, error);
+
+    session_rollback(prep->run->session);
+    return ok;
+}
+
+static bool prepare(struct preparation *prep, struct report *report, struct error *error)
+{
+    struct run *run = prep->run;
+    const struct column_options *options = prep->options;
+    int64_t limit_ms;
+    TEXT_AUTO json = {0};
+
+    if (!lock_check_settings(run->session, &options->settings, error) ||
+        !statement_check_settings(run->session, error) ||
+        !batch_limit_ms(run->session, &options->settings, &limit_ms, error) ||
+        !find_table(prep, error) || !check_key(prep, error) || !find_columns(prep, error) ||
+        !in_transaction(prep, error) || !fill_report(prep, report, error))
+        return false;
+    addition_fill_job(run, &column_kind, prep->table, options->job_name, "column", options->column,
+                      &options->settings);
+    column_plan_to_json(prep->plan, &json);
+    run->job.plan = arena_copy(&run->job.arena, text_string(&json));
+    column_describe(run, report);
+    return true;
+}
+
+bool column_prepare(struct run *run, const struct column_options *options, struct report *report,
+                    struct error *error)
+{
+    struct preparation prep = {.run = run, .options = options, .rename = options->new_name != NULL};
+    bool ok;
+
+    *report = (struct report){0};
+    column_kind.unload(run);
+    run->kind_state = prep.plan = memory_zero(1, sizeof(*prep.plan));
+    run->job.settings = options->settings;
+    ok = prepare(&prep, report, error);
+    arena_deinit(&prep.arena);
+    return ok;
+}
