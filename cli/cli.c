@@ -106,9 +106,17 @@ void cli_start_work(struct cli *cli)
 
 bool cli_settings(const struct cli *cli, struct settings *settings, struct error *error)
 {
+    return cli_settings_but(cli, NULL, settings, error);
+}
+
+bool cli_settings_but(const struct cli *cli, const char *usually, struct settings *settings,
+                      struct error *error)
+{
     const struct option_list *list = &cli->options.settings;
 
     settings_init(settings);
+    if (usually != NULL && !settings_set(settings, usually, error))
+        return false;
     for (int i = 0; i < list->count; i++)
         if (!settings_set(settings, list->values[i], error))
             return false;

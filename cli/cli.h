@@ -56,5 +56,8 @@ void cli_start_work(struct cli *cli);
 
 /* The settings of -s; defaults for the rest. ERROR_USAGE. */
 bool cli_settings(const struct cli *cli, struct settings *settings, struct error *error) MUST_CHECK;
+/* The same for a command that has another default for one of them: "name=value". */
+bool cli_settings_but(const struct cli *cli, const char *usually, struct settings *settings,
+                      struct error *error) MUST_CHECK;
 
 #endif

@@ -4,7 +4,9 @@
 #include "cli/commands.h"
 #include "cli/work.h"
 #include "copy/kinds/column.h"
+#include "copy/kinds/column_add.h"
 #include "copy/kinds/column_drop.h"
+#include "copy/kinds/column_not_null.h"
 
 /* What follows `pghaul column`. */
 struct verb_row {
@@ -18,6 +20,11 @@ static const char *argument(const struct cli *cli, int i)
 {
     return options_argument(&cli->options, i + 1);
 }
+
+/* The application uses the rows meanwhile: no row is locked for longer than it may wait for a
+ * table.
+ */
+#define USUAL_CHUNK "chunk.time=50ms"
 
 /* rename and retype: the column gets a twin. */
 static bool run_twin(struct cli *cli, struct column_options options, struct error *error)
@@ -35,7 +42,7 @@ static bool run_twin(struct cli *cli, struct column_options options, struct erro
         return error_set(error, ERROR_USAGE, "a rename changes no value: --using goes with retype");
     if (given->using == NULL && given->back_using != NULL)
         return error_set(error, ERROR_USAGE, "--back-using needs --using");
-    if (!cli_settings(cli, &options.settings, error) ||
+    if (!cli_settings_but(cli, USUAL_CHUNK, &options.settings, error) ||
         !cli_plan_job(cli, &column_kind, &options.settings, error))
         return false;
     cli_start_work(cli);
@@ -72,9 +79,46 @@ static bool run_drop(struct cli *cli, struct error *error)
     return ok;
 }
 
+static bool run_add(struct cli *cli, struct error *error)
+{
+    struct column_add_options options = {.table = argument(cli, 0),
+                                         .definition = argument(cli, 1),
+                                         .job_name = cli->options.job_name};
+    struct report report = {0};
+    bool ok;
+
+    if (!cli_settings_but(cli, USUAL_CHUNK, &options.settings, error) ||
+        !cli_plan_job(cli, &column_add_kind, &options.settings, error))
+        return false;
+    cli_start_work(cli);
+    ok = column_add_prepare(&cli->run, &options, &report, error) &&
+         work_planned(cli, &report, column_add_store, NULL, error);
+    report_deinit(&report);
+    return ok;
+}
+
+static bool run_not_null(struct cli *cli, struct error *error)
+{
+    struct column_not_null_options options = {
+        .table = argument(cli, 0), .column = argument(cli, 1), .job_name = cli->options.job_name};
+    struct report report = {0};
+    bool ok;
+
+    if (!cli_settings(cli, &options.settings, error) ||
+        !cli_plan_job(cli, &column_not_null_kind, &options.settings, error))
+        return false;
+    cli_start_work(cli);
+    ok = column_not_null_prepare(&cli->run, &options, &report, error) &&
+         work_planned(cli, &report, column_not_null_store, NULL, error);
+    report_deinit(&report);
+    return ok;
+}
+
 static const struct verb_row VERBS[] = {
     {"rename", 3, "TABLE COLUMN NEW_NAME", run_rename},
     {"retype", 3, "TABLE COLUMN TYPE [--using EXPRESSION [--back-using EXPRESSION]]", run_retype},
+    {"add", 2, "TABLE 'DEFINITION'", run_add},
+    {"not-null", 2, "TABLE COLUMN", run_not_null},
     {"drop", 2, "TABLE COLUMN", run_drop},
 };
 

@@ -49,8 +49,8 @@ const struct command command_table[] = {
     {
         .name = "column",
         .group = "Jobs",
-        .arguments = "rename|retype|drop TABLE COLUMN ..",
-        .summary = "Rename or retype a column by expand-contract, beside live traffic",
+        .arguments = "rename|retype|add|not-null|drop TABLE COLUMN ..",
+        .summary = "Rename, retype, add, fill or drop a column, beside live traffic",
         .about = "Another column is added, filled and kept equal in both directions, so that old "
                  "and new\n"
                  "versions of an application may run side by side, for days. The cut-over hides "
@@ -61,12 +61,22 @@ const struct command command_table[] = {
                  "    pghaul column rename users user_name username\n"
                  "    pghaul column retype orders id bigint\n"
                  "    pghaul column retype users age integer --using 'age::integer' --back-using "
-                 "'age::text'\n",
+                 "'age::text'\n"
+                 "\n"
+                 "add takes what stands behind ADD COLUMN. A default that is the same for all rows "
+                 "writes none;\n"
+                 "one that is not fills them in chunks; constraints come after that. not-null "
+                 "reads the rows\n"
+                 "without a lock that anybody would notice. rollback takes either back, until "
+                 "finish.\n"
+                 "\n"
+                 "    pghaul column add orders \"status text NOT NULL DEFAULT 'pending'\"\n"
+                 "    pghaul column not-null users email\n",
         .options = BIT(OPT_USING) | BIT(OPT_BACK_USING) | BIT(OPT_DRY_RUN) | BIT(OPT_WORKERS) |
                    BIT(OPT_JOB) | BIT(OPT_SETTING),
         .arguments_min = 1,
         .arguments_max = 4,
-        .words = "rename|retype|drop",
+        .words = "rename|retype|add|not-null|drop",
         .run = command_column,
     },
     {

@@ -5,12 +5,15 @@
 #include "copy/kinds/alter.h"
 #include "copy/kinds/backfill.h"
 #include "copy/kinds/column.h"
+#include "copy/kinds/column_add.h"
 #include "copy/kinds/column_drop.h"
+#include "copy/kinds/column_not_null.h"
 #include "copy/kinds/index.h"
 #include "copy/kinds/validate.h"
 
-static const struct kind *const KINDS[] = {&alter_kind,       &backfill_kind, &column_kind,
-                                           &column_drop_kind, &index_kind,    &validate_kind};
+static const struct kind *const KINDS[] = {
+    &alter_kind,       &backfill_kind,        &column_kind, &column_add_kind,
+    &column_drop_kind, &column_not_null_kind, &index_kind,  &validate_kind};
 
 bool kind_find(const char *name, const struct kind **kind, struct error *error)
 {

@@ -50,6 +50,7 @@ struct sync {
     const char *new_type;
     bool swapped; /* the new column leads */
     bool same;    /* the values are the same: no functions */
+    bool total;   /* every old value has a new one: forward() cannot fail */
     bool no_back;
     bool pinned; /* the functions depend on settings */
     bool
@@ -80,11 +81,18 @@ void sync_triggers_sql(const struct sync *sync, struct text *sql);
 void sync_detach_sql(const struct sync *sync, struct text *sql);
 void sync_drop_sql(const struct sync *sync, struct text *sql);
 
-/* What changes when a trigger or a function of ours is touched by others. */
+/*
+ * What changes when a trigger or a function of ours is touched by others. Empty while one of the
+ * triggers is not there or not enabled, or while one of the application's fires after them.
+ */
 bool sync_armed(struct session *session, const struct sync *sync, struct text *armed,
                 struct error *error) MUST_CHECK;
 
-/* Appends forward(column) of a row called r, as SQL. */
+/*
+ * Appends what the new column of a row called r should hold, as SQL: forward(old), but where the
+ * two agree the other way, old = back(new), what it holds. The old type may say less than the new
+ * one: real has no 0.1 that double precision would know again.
+ */
 void sync_forward_sql(const struct sync *sync, struct text *sql);
 
 struct sync_counts {

@@ -41,6 +41,54 @@ bool addition_clone(struct session *session, const char *schema, const char *tab
     return error_refuse(error, NULL);
 }
 
+/* $1 = oid. */
+static const char OTHER[] =
+    "SELECT format('%I.%I', n.nspname, c.relname), c.relkind,\n"
+    "       has_table_privilege(c.oid, 'REFERENCES'),\n"
+    "       has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE'),\n"
+    "       quote_ident(current_user), n.nspname, c.relname\n"
+    "  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
+
+static bool check_other(const struct rows *rows, struct error *error)
+{
+    const char *name = rows_text(rows, 0, 0);
+
+    if (rows_text(rows, 0, 1)[0] != 'r') {
+        error_set(error, ERROR_REFUSED, "%s is no ordinary table", name);
+        return error_hint(error, "a partitioned one is locked with all its partitions: add that "
+                                 "foreign key yourself, then pghaul validate");
+    }
+    if (!rows_bool(rows, 0, 2) || !rows_bool(rows, 0, 3)) {
+        error_set(error, ERROR_REFUSED, "role %s may not %s %s", rows_text(rows, 0, 4),
+                  rows_bool(rows, 0, 2) ? "lock" : "reference", name);
+        return error_hint(error, "GRANT %s ON %s TO %s",
+                          rows_bool(rows, 0, 2) ? "UPDATE" : "REFERENCES", name,
+                          rows_text(rows, 0, 4));
+    }
+    return true;
+}
+
+bool addition_other(struct session *session, const char *typed, uint32_t table_oid,
+                    struct arena *arena, struct addition_other *other, struct error *error)
+{
+    TEXT_AUTO quoted = {0};
+    ROWS_AUTO rows = {0};
+    uint32_t oid;
+
+    if (!table_find(session, typed, session_user_search_path(session), &oid, error) ||
+        !session_query(session, &rows, OTHER, PARAMS(NUMBER(oid)), error))
+        return false;
+    *other = (struct addition_other){.schema = arena_copy(arena, rows_text(&rows, 0, 5)),
+                                     .name = arena_copy(arena, rows_text(&rows, 0, 6))};
+    sql_append(&quoted, sql_table(other->schema, other->name));
+    if (oid != table_oid)
+        other->sql = arena_copy(arena, text_string(&quoted));
+    /* A job on it may be about to replace it. */
+    return check_other(&rows, error) &&
+           (other->sql == NULL ||
+            job_refuse_other(session, 0, oid, other->schema, other->name, error));
+}
+
 void addition_fill_job(struct run *run, const struct kind *kind, const struct table *table,
                        const char *job_name, const char *spec_name, const char *spec,
                        const struct settings *settings)

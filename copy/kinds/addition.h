@@ -25,6 +25,19 @@ bool addition_table(struct session *session, const char *typed, struct arena *ar
 bool addition_clone(struct session *session, const char *schema, const char *table,
                     const char *name, bool with_indexes, struct error *error) MUST_CHECK;
 
+/* The table that a foreign key references. */
+struct addition_other {
+    const char *schema;
+    const char *name;
+    const char *sql; /* as the ladder wants names, which reads who is in the way from them; NULL:
+                        the table itself */
+};
+/* By the name that the user typed. ERROR_REFUSED when it cannot be locked, or has a job of its own.
+ */
+bool addition_other(struct session *session, const char *typed, uint32_t table_oid,
+                    struct arena *arena, struct addition_other *other,
+                    struct error *error) MUST_CHECK;
+
 /* Everything of run->job but what the kind calls itself: then addition_store(). */
 void addition_fill_job(struct run *run, const struct kind *kind, const struct table *table,
                        const char *job_name, const char *spec_name, const char *spec,

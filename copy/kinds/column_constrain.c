@@ -156,7 +156,8 @@ bool column_expand_forward(struct run *run, struct error *error)
 
     column_lock_name(column_plan_of(run), &tables);
     change.tables = text_string(&tables);
-    return create_functions(run, &sync, error) && lock_and_change(run, &change, &lock, error);
+    return sync_check(run->session, sync.table_oid, error) && create_functions(run, &sync, error) &&
+           lock_and_change(run, &change, &lock, error);
 }
 
 /* ------------------------------------------------------------------------------------ constrain */
@@ -332,8 +333,12 @@ bool column_verify_forward(struct run *run, struct error *error)
     TEXT_AUTO sample = {0};
     int64_t rows, differences;
 
-    if (!sync_armed(run->session, &sync, &armed, error) ||
-        !sync_verify(run, &sync, plan->image, plan->key_sql, &rows, &differences, &sample, error) ||
+    if (!sync_check(run->session, plan->table_oid, error) ||
+        !sync_armed(run->session, &sync, &armed, error))
+        return false;
+    if (armed.used == 0)
+        return error_set(error, ERROR_AGAIN, "a trigger that keeps the columns equal is disabled");
+    if (!sync_verify(run, &sync, plan->image, plan->key_sql, &rows, &differences, &sample, error) ||
         !keep_verified(run, rows, differences, text_string(&armed), error))
         return false;
     if (differences == 0)

@@ -31,6 +31,7 @@ struct column_plan {
     const char *back_using;
     const char *search_path; /* under which */
     bool pinned;             /* they depend on settings */
+    bool total;              /* the type only gets wider */
     const char *prefix;      /* of the names of what belongs to the twin */
     const char *image;       /* struct batch_column */
     const char *key_sql;     /* key of a row r, for messages */

@@ -167,6 +167,22 @@ static bool plan_map(struct preparation *prep, const char *given, const char *op
     return find_volatility(prep, *map, from, type, error);
 }
 
+/* Types whose every value the other one holds. */
+static bool only_widens(const char *from, const char *to)
+{
+    static const struct {
+        const char *from;
+        const char *to;
+    } WIDER[] = {{"smallint", "integer"},     {"smallint", "bigint"}, {"smallint", "numeric"},
+                 {"integer", "bigint"},       {"integer", "numeric"}, {"bigint", "numeric"},
+                 {"real", "double precision"}};
+
+    for (size_t i = 0; i < sizeof(WIDER) / sizeof(WIDER[0]); i++)
+        if (strcmp(WIDER[i].from, from) == 0 && strcmp(WIDER[i].to, to) == 0)
+            return true;
+    return false;
+}
+
 static bool plan_maps(struct preparation *prep, struct error *error)
 {
     const struct column_options *options = prep->options;
@@ -184,6 +200,7 @@ static bool plan_maps(struct preparation *prep, struct error *error)
         return error_hint(error, "say how: --using 'EXPRESSION', and the way back: --back-using "
                                  "'EXPRESSION'");
     }
+    plan->total = options->using == NULL && only_widens(twin->old_type, twin->type);
     if (options->using != NULL && options->back_using == NULL)
         return true;
     return plan_map(prep, options->back_using, "--back-using", "pghaul_new", "pghaul_old",

@@ -19,7 +19,8 @@
 struct swap {
     struct run *run;
     bool forward;
-    bool stale; /* a trigger was touched: nothing may be swapped */
+    bool accept_loss; /* back, although a trigger was touched */
+    bool stale;       /* a trigger was touched: nothing may be swapped */
     struct grants grants;
     struct arena arena;
     const char *options;  /* of the identity's sequence; NULL: there is none */
@@ -250,8 +251,8 @@ static bool check_armed(struct swap *swap, struct error *error)
                        "SELECT facts ->> 'armed' FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(swap->run->job.id)), error))
         return false;
-    swap->stale =
-        rows_text(&rows, 0, 0) == NULL || strcmp(rows_text(&rows, 0, 0), text_string(&armed)) != 0;
+    swap->stale = !swap->accept_loss && (rows_text(&rows, 0, 0) == NULL || armed.used == 0 ||
+                                         strcmp(rows_text(&rows, 0, 0), text_string(&armed)) != 0);
     return !swap->stale ||
            error_set(error, ERROR_REFUSED, "the triggers that keep the columns equal were touched");
 }
@@ -333,7 +334,8 @@ static bool begin_anew(struct swap *swap, struct error *error)
 {
     struct error why = *error;
 
-    if (!phases_reset(swap->run, "expand", error))
+    if (!phases_reset(swap->run, "expand", error) ||
+        !job_set_state(swap->run->session, &swap->run->job, "running", NULL, error))
         return false;
     *error = why;
     return false;
@@ -372,15 +374,15 @@ static struct constraint_spec swapped_spec(const struct twin_constraint *constra
     return spec;
 }
 
-typedef struct constraint_spec spec_of(const struct twin_constraint *constraint);
+typedef struct constraint_spec make_spec(const struct twin_constraint *constraint);
 
 /* Foreign keys that lead to one of the columns. */
-static bool drop_references(struct run *run, spec_of *spec_of, struct error *error)
+static bool drop_references(struct run *run, make_spec *make, struct error *error)
 {
     const struct twin *twin = column_plan_of(run)->twin;
 
     for (int i = 0; i < twin->constraint_count; i++) {
-        struct constraint_spec spec = spec_of(&twin->constraints[i]);
+        struct constraint_spec spec = make(&twin->constraints[i]);
 
         if (column_is_referenced_by(&twin->constraints[i]) &&
             !online_constraint_drop(run, &spec, 0, error))
@@ -451,7 +453,7 @@ static bool check_loss(struct run *run, bool accept_loss, struct error *error)
         return false;
     if (lost == 0 || (accept_loss && !plan->twin->not_null))
         return true;
-    error_set(error, ERROR_REFUSED,
+    error_set(error, ERROR_NEEDS_PERSON,
               "%" PRId64 " rows have a value of %s that the old column cannot "
               "hold",
               lost, plan->new_name);
@@ -517,7 +519,7 @@ static bool lead_back(struct run *run, struct error *error)
 
 bool column_swap_back(struct run *run, bool accept_loss, struct error *error)
 {
-    struct swap swap = {.run = run};
+    struct swap swap = {.run = run, .accept_loss = accept_loss};
     bool ok = check_loss(run, accept_loss, error) && fill_hidden(run, error);
 
     if (ok) {

@@ -76,57 +76,6 @@ static bool read_add(const char *text, struct reading *reading, struct error *er
     return true;
 }
 
-/* $1 = oid. */
-static const char OTHER[] =
-    "SELECT format('%I.%I', n.nspname, c.relname), c.relkind,\n"
-    "       has_table_privilege(c.oid, 'REFERENCES'),\n"
-    "       has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE'),\n"
-    "       quote_ident(current_user), n.nspname, c.relname\n"
-    "  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
-
-static bool check_other(const struct rows *rows, struct error *error)
-{
-    const char *name = rows_text(rows, 0, 0);
-
-    if (rows_text(rows, 0, 1)[0] != 'r') {
-        error_set(error, ERROR_REFUSED, "%s is no ordinary table", name);
-        return error_hint(error, "a partitioned one is locked with all its partitions: add that "
-                                 "foreign key yourself, then pghaul validate");
-    }
-    if (!rows_bool(rows, 0, 2) || !rows_bool(rows, 0, 3)) {
-        error_set(error, ERROR_REFUSED, "role %s may not %s %s", rows_text(rows, 0, 4),
-                  rows_bool(rows, 0, 2) ? "lock" : "reference", name);
-        return error_hint(error, "GRANT %s ON %s TO %s",
-                          rows_bool(rows, 0, 2) ? "UPDATE" : "REFERENCES", name,
-                          rows_text(rows, 0, 4));
-    }
-    return true;
-}
-
-/* Into *schema and *name, in the plan's arena. */
-static bool find_other(struct run *run, const struct reading *reading, const char **schema,
-                       const char **name, struct error *error)
-{
-    struct validate_plan *plan = validate_plan_of(run);
-    TEXT_AUTO quoted = {0}; /* as the ladder wants names, which reads who is in the way from them */
-    ROWS_AUTO rows = {0};
-    uint32_t oid;
-
-    if (!table_find(run->session, reading->other, session_user_search_path(run->session), &oid,
-                    error) ||
-        !session_query(run->session, &rows, OTHER, PARAMS(NUMBER(oid)), error))
-        return false;
-    *schema = arena_copy(&plan->arena, rows_text(&rows, 0, 5));
-    *name = arena_copy(&plan->arena, rows_text(&rows, 0, 6));
-    sql_append(&quoted, sql_table(*schema, *name));
-    if (oid != run->job.source_oid)
-        plan->spec.other = arena_copy(&plan->arena, text_string(&quoted));
-    /* A job on it may be about to replace it. */
-    return check_other(&rows, error) &&
-           (plan->spec.other == NULL ||
-            job_refuse_other(run->session, 0, oid, *schema, *name, error));
-}
-
 /* The clone's constraints that are not there by LIKE. */
 static const char COUNT[] =
     "SELECT count(*) FROM pg_catalog.pg_constraint AS k\n"
@@ -173,25 +122,27 @@ static bool read_back(struct run *run, const char *clone, const char *schema, co
 static bool try_on_clones(struct run *run, const struct reading *reading, const struct table *table,
                           struct error *error)
 {
-    const struct constraint_spec *spec = constraint_spec_of(run);
+    struct validate_plan *plan = validate_plan_of(run);
     struct session *session = run->session;
-    const char *schema = NULL;
-    const char *name = NULL;
+    struct addition_other references = {0};
     const char *other;
     int64_t before, after;
     TEXT_AUTO sql = {0};
 
-    if (reading->other != NULL && !find_other(run, reading, &schema, &name, error))
+    if (reading->other != NULL &&
+        !addition_other(session, reading->other, table->oid, &plan->arena, &references, error))
         return false;
-    other =
-        name != NULL && spec->other != NULL && strcmp(name, table->name) == 0 ? OTHER_CLONE : name;
+    plan->spec.other = references.sql;
+    other = references.sql != NULL && strcmp(references.name, table->name) == 0 ? OTHER_CLONE
+                                                                                : references.name;
     sql_expand(&sql, "ALTER TABLE {table} ADD {head}{other}{rest}\nNOT VALID",
                SQL_NAMES({"table", sql_table("pg_temp", table->name)},
                          {"head", sql_fragment(reading->head)},
                          {"other", other == NULL ? sql_fragment("") : sql_table("pg_temp", other)},
                          {"rest", sql_fragment(reading->rest)}));
     if (!session_begin(session, error) ||
-        (spec->other != NULL && !addition_clone(session, schema, name, other, true, error)) ||
+        (references.sql != NULL &&
+         !addition_clone(session, references.schema, references.name, other, true, error)) ||
         !session_set(session, "search_path", "pg_catalog, pg_temp", true, error) ||
         !addition_clone(session, table->schema, table->name, table->name, true, error) ||
         !count_constraints(run, table->name, &before, error))
@@ -206,7 +157,7 @@ static bool try_on_clones(struct run *run, const struct reading *reading, const 
         return false;
     if (after != before + 1)
         return error_set(error, ERROR_REFUSED, "--add: one constraint, please");
-    return read_back(run, table->name, schema, name, error);
+    return read_back(run, table->name, references.schema, references.name, error);
 }
 
 static bool plan_add(struct run *run, const struct reading *reading, const struct table *table,
