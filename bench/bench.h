@@ -47,6 +47,7 @@ struct bench_options {
     uint64_t seed;
     bool json;
     bool load;
+    bool serial;             /* the id is a serial (data.h) */
     double load_rate;        /* transactions a second; 0: 500 */
     int load_seconds;        /* before and after; 0: 10 */
     const struct stop *stop; /* NULL: never stopped */
@@ -72,6 +73,22 @@ bool bench_alter(const struct bench_options *options, struct log *log, FILE *out
  */
 bool bench_backfill(const struct bench_options *options, struct log *log, FILE *out,
                     struct error *error) MUST_CHECK;
+
+/*
+ * Case column. `pghaul column retype orders id bigint` under a paced load: the id is a serial, and
+ * three tables of a tenth of the rows refer to it, ON DELETE CASCADE, SET NULL, and neither. The
+ * load changes all of them, before, during and after each step: to ready, cut-over, rollback,
+ * cut-over, the sequence set to shortly before 2^31, finish. Told are the times, every strong lock
+ * that the job took, the load's waits by phase, and how long a client was held up by a session of
+ * the job, for a table and for a row.
+ *
+ * Uses no action and no runs; `load_seconds` (0: 5) is after each step. False with ERROR_DIFFERS
+ * after the report when a limit does not hold: rows that differ from the ledger or in the two
+ * columns, orphans, the schema, errors of the load, and ids that do not get past 2^31 always; waits
+ * from 1,000,000 rows on.
+ */
+bool bench_column(const struct bench_options *options, struct log *log, FILE *out,
+                  struct error *error) MUST_CHECK;
 
 /*
  * Case load: only the load, against a database that somebody else works on (the demo, a hand-made

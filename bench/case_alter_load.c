@@ -7,20 +7,6 @@
 
 enum { LOAD_CLIENTS = 8, HELD_UP_MS_MAX = 100 };
 
-/* An event of `alter --json`: when it names a phase, that is the load's phase from now on. */
-static void note_phase(void *arg, const char *line)
-{
-    struct traffic *traffic = arg;
-    json_t *event = json_loads(line, 0, NULL);
-    json_t *phase = json_object_get(event, "phase");
-
-    if (json_is_object(phase))
-        phase = json_object_get(phase, "name");
-    if (json_is_string(phase))
-        traffic_mark(traffic, json_string_value(phase));
-    json_decref(event);
-}
-
 /* Before, during and over the swap, after. */
 static bool MUST_CHECK alter_beside(struct measure *measure, struct traffic *traffic,
                                     double *seconds, struct error *error)
@@ -43,9 +29,9 @@ static bool MUST_CHECK alter_beside(struct measure *measure, struct traffic *tra
     if (!stop_sleep_ms(measure->options.stop, wait_ms, error))
         return false;
     traffic_mark(traffic, "job");
-    ok =
-        program_succeed(&(struct program){.argv = command.argv, .line = note_phase, .arg = traffic},
-                        &result, error);
+    ok = program_succeed(
+        &(struct program){.argv = command.argv, .line = traffic_mark_event, .arg = traffic},
+        &result, error);
     *seconds = result.seconds;
     program_result_deinit(&result);
     traffic_mark(traffic, "after");

@@ -70,7 +70,8 @@ struct traffic {
     atomic_llong next_id;                 /* paced: the next order's id */
     /* The watcher's findings; its thread writes them, read after the join. */
     int64_t held_up_count;
-    double held_up_ms_max;
+    double held_up_table_ms_max;
+    double held_up_row_ms_max;
     char held_up_sample[512];
     struct text paced_sql[TRAFFIC_STATEMENTS_MAX];
     struct client_statement paced_statements[TRAFFIC_STATEMENTS_MAX];

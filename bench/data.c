@@ -67,8 +67,11 @@ static const char *const ORDERS_INDEX[] = {
 static const char ORDERS_SEQUENCE[] = "SELECT setval(pg_get_serial_sequence({table_text}, 'id'),\n"
                                       "              greatest($1::bigint, 1), $1::bigint > 0)";
 
+/* The load may reach ids that a serial does not hold, once the table's are bigint. */
 static const char *const ORDERS_LEDGER[] = {
-    "CREATE TABLE {ledger} AS SELECT * FROM {table}",
+    "CREATE TABLE {ledger} AS\n"
+    "SELECT id::bigint, customer_id, status, amount, note, attributes, created_at, updated_at\n"
+    "  FROM {table}",
     "ALTER TABLE {ledger} ADD PRIMARY KEY (id)",
     "VACUUM (ANALYZE) {ledger}",
     NULL,

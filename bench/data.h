@@ -24,7 +24,7 @@ struct data_options {
     int64_t rows;
     uint64_t seed;
     bool serial; /* orders only: as orders-serial */
-    bool ledger; /* orders only: an equal table NAME_ledger with the primary key alone */
+    bool ledger; /* orders only: an equal table NAME_ledger with the primary key alone, a bigint */
 };
 
 /*

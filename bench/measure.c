@@ -76,14 +76,15 @@ static bool MUST_CHECK make_data(struct measure *measure, struct error *error)
         return false;
     }
     measure->schema_made = true;
-    return data_make(measure->session,
-                     &(struct data_options){.set = "orders",
-                                            .schema = MEASURE_SCHEMA,
-                                            .name = "orders",
-                                            .rows = measure->options.rows,
-                                            .seed = measure->options.seed,
-                                            .ledger = measure->options.load},
-                     error);
+    return data_make(
+        measure->session,
+        &(struct data_options){.set = measure->options.serial ? "orders-serial" : "orders",
+                               .schema = MEASURE_SCHEMA,
+                               .name = "orders",
+                               .rows = measure->options.rows,
+                               .seed = measure->options.seed,
+                               .ledger = measure->options.load},
+        error);
 }
 
 /*

@@ -22,25 +22,38 @@ static const char WATCH[] =
     "WITH waiting AS MATERIALIZED (\n"
     "    SELECT pid, query FROM pg_stat_activity\n"
     "     WHERE application_name = 'traffic' AND wait_event_type = 'Lock')\n"
-    "SELECT (SELECT extract(epoch FROM clock_timestamp() - min(l.waitstart)) * 1000\n"
-    "          FROM pg_locks l WHERE l.pid = w.pid AND NOT l.granted),\n"
+    "SELECT l.ms, l.for_table,\n"
     "       left(regexp_replace(w.query, '\\s+', ' ', 'g'), 200),\n"
     "       left(regexp_replace(b.query, '\\s+', ' ', 'g'), 200)\n"
-    "  FROM waiting w, unnest(pg_blocking_pids(w.pid)) AS blocker (pid)\n"
+    "  FROM waiting w\n"
+    " CROSS JOIN LATERAL (\n"
+    "    SELECT extract(epoch FROM clock_timestamp() - min(waitstart)) * 1000,\n"
+    "           coalesce(bool_or(locktype = 'relation'), false)\n"
+    "      FROM pg_locks WHERE pid = w.pid AND NOT granted) AS l (ms, for_table)\n"
+    " CROSS JOIN unnest(pg_blocking_pids(w.pid)) AS blocker (pid)\n"
     "  JOIN pg_stat_activity b ON b.pid = blocker.pid\n"
     " WHERE b.application_name LIKE $1";
+
+static double held_up_ms_max(const struct traffic *traffic)
+{
+    return traffic->held_up_table_ms_max > traffic->held_up_row_ms_max
+               ? traffic->held_up_table_ms_max
+               : traffic->held_up_row_ms_max;
+}
 
 static void note_held_up(struct traffic *traffic, const PGresult *result)
 {
     for (int row = 0; row < PQntuples(result); row++) {
         double ms = strtod(PQgetvalue(result, row, 0), NULL);
+        double *ms_max = PQgetvalue(result, row, 1)[0] == 't' ? &traffic->held_up_table_ms_max
+                                                              : &traffic->held_up_row_ms_max;
 
         traffic->held_up_count++;
-        if (ms <= traffic->held_up_ms_max && traffic->held_up_sample[0] != '\0')
-            continue;
-        traffic->held_up_ms_max = ms;
-        snprintf(traffic->held_up_sample, sizeof(traffic->held_up_sample), "%s  <-  %s",
-                 PQgetvalue(result, row, 1), PQgetvalue(result, row, 2));
+        if (ms > held_up_ms_max(traffic) || traffic->held_up_sample[0] == '\0')
+            snprintf(traffic->held_up_sample, sizeof(traffic->held_up_sample), "%s  <-  %s",
+                     PQgetvalue(result, row, 2), PQgetvalue(result, row, 3));
+        if (ms > *ms_max)
+            *ms_max = ms;
     }
 }
 
@@ -185,6 +198,18 @@ void traffic_mark(struct traffic *traffic, const char *phase)
     atomic_store(&traffic->phase_count, count + 1);
 }
 
+void traffic_mark_event(void *traffic, const char *line)
+{
+    json_t *event = json_loads(line, 0, NULL);
+    json_t *phase = json_object_get(event, "phase");
+
+    if (json_is_object(phase))
+        phase = json_object_get(phase, "name");
+    if (json_is_string(phase))
+        traffic_mark(traffic, json_string_value(phase));
+    json_decref(event);
+}
+
 int64_t traffic_transactions(const struct traffic *traffic)
 {
     return atomic_load(&traffic->transactions);
@@ -226,7 +251,9 @@ static void fill_report(const struct traffic *traffic, struct traffic_report *re
     report->seconds = (double)(traffic->end_us - traffic->start_us) / 1e6;
     report->transactions = atomic_load(&traffic->transactions);
     report->held_up_count = traffic->held_up_count;
-    report->held_up_ms_max = traffic->held_up_ms_max;
+    report->held_up_ms_max = held_up_ms_max(traffic);
+    report->held_up_table_ms_max = traffic->held_up_table_ms_max;
+    report->held_up_row_ms_max = traffic->held_up_row_ms_max;
     memcpy(report->held_up_sample, traffic->held_up_sample, sizeof(report->held_up_sample));
     report->phase_count = atomic_load(&traffic->phase_count);
     report->phases = memory_zero((size_t)report->phase_count, sizeof(*report->phases));
@@ -299,13 +326,15 @@ json_t *traffic_report_json(const struct traffic_report *report)
                                       "message", error->message));
     }
     all = json_pack(
-        "{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "seconds",
+        "{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "seconds",
         report_number(report->seconds, 2), "transactions", (json_int_t)report->transactions,
         "rolled_back", (json_int_t)report->rolled_back, "late_ms_max",
         (json_int_t)report->late_ms_max, "unexpected_errors", (json_int_t)report->unexpected_errors,
         "deadlocks_with_strangers", (json_int_t)report->deadlocks_with_strangers, "torn_reads",
         (json_int_t)report->torn_reads, "held_up_count", (json_int_t)report->held_up_count,
-        "held_up_ms_max", report_number(report->held_up_ms_max, 2), "phases",
+        "held_up_ms_max", report_number(report->held_up_ms_max, 2), "held_up_table_ms_max",
+        report_number(report->held_up_table_ms_max, 2), "held_up_row_ms_max",
+        report_number(report->held_up_row_ms_max, 2), "phases",
         series_json(report->phases, report->phase_count), "statements",
         series_json(report->statements, report->statement_count), "errors", errors);
     if (report->torn_sample[0] != '\0')

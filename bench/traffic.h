@@ -46,6 +46,16 @@ enum {
 
 enum traffic_kind { TRAFFIC_HOSTILE, TRAFFIC_PACED };
 
+/*
+ * A statement of the paced load beside those on its table: {table} in it is that table, $1 one of
+ * its ids, $2 a word, $3 a number of 1 to 200,000.
+ */
+struct traffic_statement {
+    const char *label;
+    const char *sql;
+    int share; /* percent of all transactions */
+};
+
 struct traffic_options {
     enum traffic_kind kind;
     const char *conninfo;
@@ -61,9 +71,16 @@ struct traffic_options {
     bool no_torn_check;    /* for tests that change what id, bal or note look like */
 
     /* paced */
-    double rate;        /* transactions a second */
-    const char *table;  /* quoted as needed; NULL: orders */
-    const char *ledger; /* the table's twin (data.h); NULL: none is kept */
+    double rate;                            /* transactions a second */
+    const char *table;                      /* quoted as needed; NULL: orders */
+    const char *ledger;                     /* the table's twin (data.h); NULL: none is kept */
+    const struct traffic_statement *others; /* ends with a NULL label; the caller's; may be NULL */
+    /*
+     * Ids 1 .. old_ids are there at the start: three of four transactions take one of these, the
+     * others one of the newest, so that the table's sequence may jump; 0: any id so far.
+     */
+    int64_t old_ids;
+    int64_t kept_ids; /* with old_ids: 1 .. kept_ids are never deleted */
 };
 
 struct traffic;
@@ -77,6 +94,8 @@ bool traffic_start(struct traffic **traffic, const struct traffic_options *optio
  * twice the same: kept.
  */
 void traffic_mark(struct traffic *traffic, const char *phase);
+/* For struct program (program.h): when this event of `--json` names a phase, it is marked. */
+void traffic_mark_event(void *traffic, const char *line);
 
 /* Transactions committed so far: for tests that want the load to be under way. */
 int64_t traffic_transactions(const struct traffic *traffic);
@@ -120,6 +139,8 @@ struct traffic_report {
     int64_t held_up_count; /* looks (every 10 ms) at which a client waited for a lock of a watched
                               session */
     double held_up_ms_max; /* the longest of those waits so far, by pg_locks.waitstart */
+    double held_up_table_ms_max; /* the longest for a table; all others are for rows */
+    double held_up_row_ms_max;
     char held_up_sample[512]; /* the waiting statement, and the holder's */
 };
 

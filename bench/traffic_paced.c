@@ -23,6 +23,9 @@
 
 enum paced_statement { CONTROL, SELECT, UPDATE, INSERT, DELETE, PACED_STATEMENTS };
 
+/* "One of the newest" ids, with options.old_ids. */
+enum { NEWEST_IDS = 100 };
+
 /*
  * Parameters of all: $1 id, $2 status, $3 customer, $4 note. {id_column}, {id_value}: empty when
  * the server numbers the rows.
@@ -67,13 +70,44 @@ enum { STATE_COUNT = sizeof(STATES) / sizeof(STATES[0]) };
 static const char LOOK_NUMBERED[] = "SELECT atthasdef OR attidentity <> '' FROM pg_attribute\n"
                                     " WHERE attrelid = $1::regclass AND attname = 'id'";
 
+/* All statements have the same parameters; `id_column` and `id_value`: see TEMPLATES. */
+static void add_statement(struct traffic *traffic, int number, const char *label,
+                          const char *template, bool by_server)
+{
+    const char *ledger = traffic->options.ledger;
+
+    sql_expand(&traffic->paced_sql[number], template,
+               SQL_NAMES({"table", sql_fragment(traffic->options.table)},
+                         {"ledger", sql_fragment(ledger != NULL ? ledger : "")},
+                         {"id_column", sql_fragment(by_server ? "" : "id, ")},
+                         {"id_value", sql_fragment(by_server ? "" : "$1, ")}));
+    traffic->paced_statements[number] = (struct client_statement){
+        .label = label, .types = "btbt", .sql = text_string(&traffic->paced_sql[number])};
+}
+
+/* Those on the table, and behind them the others. */
+static int make_statements(struct traffic *traffic, bool by_server)
+{
+    const struct traffic_statement *other = traffic->options.others;
+    int count = 0;
+
+    for (; count < PACED_STATEMENTS; count++)
+        add_statement(traffic, count, TEMPLATES[count].label,
+                      traffic->options.ledger != NULL ? TEMPLATES[count].with_ledger
+                                                      : TEMPLATES[count].plain,
+                      by_server);
+    for (; other != NULL && other->label != NULL && count < TRAFFIC_STATEMENTS_MAX; other++)
+        add_statement(traffic, count++, other->label, other->sql, by_server);
+    return count;
+}
+
 bool paced_prepare(struct traffic *traffic, struct error *error)
 {
     SESSION_AUTO *session = NULL;
     ROWS_AUTO numbered = {0};
     ROWS_AUTO last = {0};
     TEXT_AUTO look_last = {0};
-    bool by_server;
+    int count;
 
     if (traffic->options.rate <= 0)
         return error_set(error, ERROR_USAGE, "a paced load needs a rate above 0");
@@ -89,27 +123,11 @@ bool paced_prepare(struct traffic *traffic, struct error *error)
         return error_context(error, "could not look at table %s", traffic->options.table);
     if (rows_count(&numbered) == 0)
         return error_set(error, ERROR_USAGE, "table %s has no column id", traffic->options.table);
-    by_server = rows_bool(&numbered, 0, 0);
     atomic_store(&traffic->next_id, rows_int64(&last, 0, 0) + 1);
-    for (int i = 0; i < PACED_STATEMENTS; i++) {
-        const char *template =
-            traffic->options.ledger != NULL ? TEMPLATES[i].with_ledger : TEMPLATES[i].plain;
-
-        sql_expand(&traffic->paced_sql[i], template,
-                   SQL_NAMES({"table", sql_fragment(traffic->options.table)},
-                             {"ledger",
-                              sql_fragment(traffic->options.ledger != NULL ? traffic->options.ledger
-                                                                           : "")},
-                             {"id_column", sql_fragment(by_server ? "" : "id, ")},
-                             {"id_value", sql_fragment(by_server ? "" : "$1, ")}));
-        traffic->paced_statements[i] =
-            (struct client_statement){.label = TEMPLATES[i].label,
-                                      .types = "btbt",
-                                      .sql = text_string(&traffic->paced_sql[i])};
-    }
+    count = make_statements(traffic, rows_bool(&numbered, 0, 0));
     for (int i = 0; i < traffic->options.clients; i++) {
         traffic->clients[i].statements = traffic->paced_statements;
-        traffic->clients[i].statement_count = PACED_STATEMENTS;
+        traffic->clients[i].statement_count = count;
     }
     return true;
 }
@@ -124,21 +142,42 @@ static void note_id(struct traffic *traffic, const PGresult *result)
         ;
 }
 
-static enum paced_statement pick_statement(struct client *client)
+static int pick_statement(struct client *client)
 {
-    int64_t draw = client_random(client, 100);
+    const struct traffic_statement *others = client->traffic->options.others;
+    int64_t draw = others == NULL ? 0 : client_random(client, 100);
 
+    for (int i = 0; others != NULL && others[i].label != NULL; i++) {
+        if (draw < others[i].share)
+            return PACED_STATEMENTS + i;
+        draw -= others[i].share;
+    }
+    draw = client_random(client, 100);
     return draw < 50 ? UPDATE : draw < 75 ? SELECT : draw < 95 ? INSERT : DELETE;
+}
+
+static int64_t pick_id(struct client *client, int statement)
+{
+    const struct traffic_options *options = &client->traffic->options;
+    int64_t next_id = atomic_load(&client->traffic->next_id);
+    int64_t least = statement == DELETE ? options->kept_ids + 1 : 1;
+    int64_t newest = next_id - 1 - client_random(client, NEWEST_IDS);
+
+    if (options->old_ids == 0)
+        return 1 + client_random(client, next_id);
+    if (client_random(client, 4) == 0 && newest >= least)
+        return newest;
+    return least + client_random(client, options->old_ids - least + 1);
 }
 
 /* One transaction that was due at `due_us`. */
 static void paced_transaction(struct client *client, int64_t due_us)
 {
     struct traffic *traffic = client->traffic;
-    enum paced_statement statement = pick_statement(client);
+    int statement = pick_statement(client);
     const char *status = STATES[client_random(client, STATE_COUNT)];
     int64_t customer = 1 + client_random(client, 200000);
-    int64_t id = 1 + client_random(client, atomic_load(&traffic->next_id));
+    int64_t id = pick_id(client, statement);
     int64_t late_ms = (clock_us() - due_us) / 1000;
     PGresult *result = NULL;
     bool ok;

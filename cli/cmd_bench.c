@@ -19,7 +19,7 @@ static bool workers_of(const struct cli *cli, int *workers, struct error *error)
     return true;
 }
 
-/* Cases alter and backfill: `measure` is the case. */
+/* Cases alter, backfill and column: `measure` is the case. */
 static bool bench_case_job(struct cli *cli,
                            bool (*measure)(const struct bench_options *options, struct log *log,
                                            FILE *out, struct error *error),
@@ -91,6 +91,8 @@ bool command_bench(struct cli *cli, struct error *error)
         return bench_case_job(cli, bench_alter, error);
     if (strcmp(name, "backfill") == 0)
         return bench_case_job(cli, bench_backfill, error);
+    if (strcmp(name, "column") == 0)
+        return bench_case_job(cli, bench_column, error);
     if (strcmp(name, "load") == 0)
         return bench_case_load(cli, error);
     return bench_case_data(cli, error);

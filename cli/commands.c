@@ -257,11 +257,12 @@ const struct command command_table[] = {
     {
         .name = "bench",
         .group = "Trying out",
-        .arguments = "alter|backfill|load|data [SET]",
+        .arguments = "alter|backfill|column|load|data [SET]",
         .summary = "Measure on a sandbox, or in the database of -d",
         .about =
             "alter     a rebuild, beside the least that it can take and beside pg_repack\n"
             "backfill  a change of every row, beside one UPDATE and the usual loop of small ones\n"
+            "column    a serial key becomes bigint under a load, beside tables that refer to it\n"
             "load      only the load, against a database that somebody else works on\n"
             "data      make a data set: orders, orders-serial (its key is a serial) or acct\n",
         .options = BIT(OPT_ROWS) | BIT(OPT_SEED) | BIT(OPT_RUNS) | BIT(OPT_WORKERS) | BIT(OPT_DO) |
@@ -269,7 +270,7 @@ const struct command command_table[] = {
                    BIT(OPT_SECONDS) | BIT(OPT_CLIENTS) | BIT(OPT_RATE),
         .arguments_min = 1,
         .arguments_max = 2,
-        .words = "alter|backfill|load|data",
+        .words = "alter|backfill|column|load|data",
         .answers = true,
         .run = command_bench,
     },

@@ -103,7 +103,8 @@ const struct option option_table[OPT_COUNT] = {
     [OPT_TABLE] = {'\0', "table", OPTION_TEXT, "TABLE", "orders", NULL, "data, load: the table",
                    AT(table)},
     [OPT_SECONDS] = {'\0', "seconds", OPTION_NUMBER, "N", NULL, NULL,
-                     "how long the load runs (alter: before and after; backfill: the usual loop)",
+                     "how long the load runs (alter: before and after; backfill: the usual loop; "
+                     "column: after each step)",
                      AT(seconds)},
     [OPT_CLIENTS] = {'\0', "clients", OPTION_NUMBER, "N", "6", NULL, "load: connections",
                      AT(clients)},

@@ -37,8 +37,9 @@
  * written.
  *
  * The end of the walk is fixed when it is planned: rows with larger keys come later and are the
- * application's business. A row whose key the application changes meanwhile may be met twice or not
- * at all: the same, for the key is what the walk goes by.
+ * application's business. So is a row whose inserting transaction is still open then: who plans a
+ * walk waits before (lock_wait_writers()), or says so. A row whose key the application changes
+ * meanwhile may be met twice or not at all: the same, for the key is what the walk goes by.
  *
  * A statement of the user's own (BATCH_STATEMENT) is run for a range of keys whose rows were locked
  * before, with NOWAIT, in the same transaction: a range in which somebody holds a row is tried
@@ -136,6 +137,8 @@ struct batch_trial {
     int64_t visited; /* 0: not tried, because it took too long or somebody was in the way */
     int64_t written;
     int64_t hot;
+    int64_t took_us;
+    int64_t undo_bytes; /* that the rows written have in pghaul.undo_N; 0: not kept */
 };
 
 /*

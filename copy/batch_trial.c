@@ -1,8 +1,10 @@
 /* The first chunk of a batch, tried: what it does and costs, and whether a row fails. */
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "copy/batch_parts.h"
+#include "engine/base/clock.h"
 #include "engine/job/schema.h"
 #include "engine/pg/sqlstate.h"
 
@@ -27,8 +29,10 @@ struct attempt {
     const char *conditions; /* batch_conditions_sql() */
 };
 
+/* $2 = the table of saved values; it may not be there. */
 static const char WAL_AND_HOT[] =
-    "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, coalesce(n_tup_hot_upd, 0)\n"
+    "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, coalesce(n_tup_hot_upd, 0),\n"
+    "       coalesce(pg_relation_size(to_regclass($2)), 0)\n"
     "  FROM (SELECT 1) AS one LEFT JOIN pg_stat_xact_all_tables ON relid = $1::oid";
 
 /* The first rows by key, as a chunk would do them: no longer than a chunk may take. */
@@ -41,17 +45,25 @@ static bool try_rows(const struct attempt *attempt, int64_t count, struct error 
     ROWS_AUTO done = {0};
     ROWS_AUTO before = {0};
     ROWS_AUTO after = {0};
+    TEXT_AUTO undo = {0};
+    int64_t start_us;
 
+    text_appendf(&undo, "pghaul.undo_%" PRId64, TRIAL_NUMBER);
     if (!session_query(session, &bound, attempt->order->bound_sql,
                        PARAMS(NULL, NULL, NUMBER(count)), error) ||
-        !session_query(session, &before, WAL_AND_HOT, PARAMS(oid), error) ||
-        !session_query(session, &done, attempt->statement, PARAMS(NULL, rows_text(&bound, 0, 0)),
-                       error) ||
-        !session_query(session, &after, WAL_AND_HOT, PARAMS(oid), error))
+        !session_query(session, &before, WAL_AND_HOT, PARAMS(oid, text_string(&undo)), error))
+        return false;
+    start_us = clock_us();
+    if (!session_query(session, &done, attempt->statement, PARAMS(NULL, rows_text(&bound, 0, 0)),
+                       error))
+        return false;
+    trial->took_us = clock_us() - start_us;
+    if (!session_query(session, &after, WAL_AND_HOT, PARAMS(oid, text_string(&undo)), error))
         return false;
     trial->visited = rows_int64(&done, 0, 0);
     trial->written = rows_int64(&done, 0, 1);
     trial->hot = rows_int64(&after, 0, 1) - rows_int64(&before, 0, 1);
+    trial->undo_bytes = rows_int64(&after, 0, 2) - rows_int64(&before, 0, 2);
     if (trial->written > 0)
         attempt->plan->row_wal_bytes =
             (int64_t)(rows_double(&after, 0, 0) - rows_double(&before, 0, 0)) / trial->written + 1;

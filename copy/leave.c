@@ -373,59 +373,6 @@ static bool drop_ours(struct run *run, const char *table, const char *state, str
     return false;
 }
 
-/*
- * After a lost session, perhaps at the COMMIT: the job's row knows whether it happened. Looked at
- * again with the leadership in hand: the server may have been at that COMMIT still, in a session
- * that kept the leadership until it was over.
- */
-static bool look(struct run *run, const char *state, bool *happened, struct error *error)
-{
-    *happened = false;
-    if (!run_reconnect(run, error) || !job_refresh(run->session, &run->job, error))
-        return false;
-    *happened = job_is(&run->job, state);
-    if (*happened)
-        return true;
-    if (!run_lead(run, error))
-        return false;
-    *happened = job_is(&run->job, state);
-    return *happened || job_open(&run->job) ||
-           error_set(error, ERROR_REFUSED, "job %s was ended by another session", run->job.name);
-}
-
-static bool recover(struct run *run, const char *state, struct retry *retry, bool *happened,
-                    struct error *error)
-{
-    do {
-        int64_t wait_ms = retry_next_ms(retry, clock_ms());
-
-        if (!run_lost(run, error) || wait_ms < 0)
-            return false;
-        log_verbose(run->log, "looking what happened in %" PRId64 " ms: %s", wait_ms,
-                    error->message);
-        if (!stop_sleep_ms(run->stop, wait_ms, error))
-            return false;
-    } while (!look(run, state, happened, error));
-    return true;
-}
-
-/* All of it can be done again from the beginning: that is what a lost session leads to, unless the
- * job has got to its state. */
-static bool leave(struct run *run, bool (*all)(struct run *run, struct error *error),
-                  const char *state, struct error *error)
-{
-    struct retry retry;
-    bool happened = false;
-
-    retry_init(&retry, run->job.settings.retry_limit_ms, clock_ms());
-    while (!happened)
-        if (all(run, error))
-            return true;
-        else if (!recover(run, state, &retry, &happened, error))
-            return false;
-    return true;
-}
-
 static bool abort_all(struct run *run, struct error *error)
 {
     return detach(run, &copy_of(run)->forward, error) &&
@@ -434,12 +381,12 @@ static bool abort_all(struct run *run, struct error *error)
 
 bool leave_abort(struct run *run, struct error *error)
 {
-    return leave(run, abort_all, "aborted", error);
+    return run_until(run, abort_all, "aborted", error);
 }
 
 bool leave_finish(struct run *run, struct error *error)
 {
-    return leave(run, finish_all, "finished", error);
+    return run_until(run, finish_all, "finished", error);
 }
 
 bool leave_rolled_back(struct run *run, struct error *error)

@@ -377,3 +377,53 @@ bool lock_wait_old_snapshots(struct run *run, struct error *error)
             return false;
     }
 }
+
+/* Writers: their virtual transaction ids, which no later transaction has; prepared ones, too. */
+static const char WRITERS[] =
+    "SELECT ARRAY(SELECT DISTINCT virtualtransaction FROM pg_locks\n"
+    "              WHERE locktype = 'relation' AND relation = $1::oid AND granted\n"
+    "                AND database = (SELECT oid FROM pg_database\n"
+    "                                 WHERE datname = current_database())\n"
+    "                AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',\n"
+    "                             'AccessExclusiveLock')\n"
+    "                AND pid IS DISTINCT FROM pg_backend_pid())";
+
+/* $2 = those of them that may be open. */
+static const char WRITERS_LEFT[] =
+    "SELECT coalesce(format('process %s (%s, %s%s)', a.pid,\n"
+    "                       coalesce(nullif(a.application_name, ''), a.backend_type), a.state,\n"
+    "                       ' for ' || date_trunc('seconds',\n"
+    "                                             clock_timestamp() - a.xact_start)::text),\n"
+    "                'a prepared transaction')\n"
+    "  FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)\n"
+    " WHERE l.locktype = 'relation' AND l.relation = $1::oid AND l.granted\n"
+    "   AND l.virtualtransaction = ANY ($2::text[]) LIMIT 1";
+
+bool lock_wait_writers(struct run *run, uint32_t table_oid, int64_t limit_ms, struct text *left,
+                       struct error *error)
+{
+    int64_t end_ms = clock_ms() + limit_ms;
+    ROWS_AUTO writers = {0};
+
+    if (!session_query(run->session, &writers, WRITERS, PARAMS(NUMBER(table_oid)), error))
+        return false;
+    for (;;) {
+        ROWS_AUTO rows = {0};
+
+        if (!session_query(run->session, &rows, WRITERS_LEFT,
+                           PARAMS(NUMBER(table_oid), rows_text(&writers, 0, 0)), error))
+            return false;
+        text_clear(left);
+        if (rows_count(&rows) == 0) {
+            progress_moving(run->progress);
+            return true;
+        }
+        text_append(left, rows_text(&rows, 0, 0));
+        if (clock_ms() >= end_ms)
+            return true;
+        progress_reason(run->progress, "waiting for a transaction that wrote the table: %s",
+                        text_string(left));
+        if (!stop_sleep_ms(run->stop, SNAPSHOT_POLL_MS, error))
+            return false;
+    }
+}

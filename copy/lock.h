@@ -92,4 +92,12 @@ bool lock_check_settings(struct session *session, const struct settings *setting
  */
 bool lock_wait_old_snapshots(struct run *run, struct error *error) MUST_CHECK;
 
+/*
+ * Waits until every transaction is over that has written the table and was open when this began,
+ * but no longer than `limit_ms`: a row that it inserted is invisible until then. `left` names one
+ * that is still open; empty: none.
+ */
+bool lock_wait_writers(struct run *run, uint32_t table_oid, int64_t limit_ms, struct text *left,
+                       struct error *error) MUST_CHECK;
+
 #endif

@@ -470,7 +470,7 @@ static void rows_that_somebody_holds_are_put_off_and_he_is_named(void)
     t_wait_until("SELECT to_regclass('pghaul.todo_1') IS NOT NULL", "t", 30);
     t_wait_until("SELECT count(*) FROM pghaul.todo_1", "3", 30);
     t_wait_until("SELECT count(*) FROM t WHERE n = 1", "2997", 30);
-    t_wait_output(process, "the-holder", 30);
+    t_wait_until("SELECT reason ~ 'the-holder' FROM pghaul.job", "t", 30);
     t_run(&result, "status", JOB, NULL);
     t_expect_status(&result, 0);
     t_expect_out(&result, "later");
@@ -484,6 +484,31 @@ static void rows_that_somebody_holds_are_put_off_and_he_is_named(void)
     t_expect(WRONG, "0");
     t_expect("SELECT count(*) FROM t WHERE other = 1", "3");
     expect_nothing_left();
+}
+
+/* Who wrote before the job began may have inserted rows that nobody sees yet. */
+static void rows_inserted_before_the_start_are_seen_when_they_are_committed_soon(void)
+{
+    struct t_session *writer = t_session("the-writer");
+    struct t_process *process;
+    struct t_result result;
+
+    make_rows(100);
+    t_do(writer, "BEGIN; INSERT INTO t (id, n) VALUES (-1, 0)");
+    process = t_start("backfill", "t", "--set", "n = n + 1", "-v", NULL);
+    t_wait_until("SELECT to_regclass('pghaul.todo_1') IS NOT NULL", "t", 30);
+    t_do(writer, "COMMIT");
+    wait_ok(process);
+    t_expect("SELECT n FROM t WHERE id = -1", "1");
+
+    /* He is not waited for for ever, and may have written something else. */
+    t_do(writer, "BEGIN; INSERT INTO t (id, n) VALUES (-2, 0)");
+    t_run(&result, "backfill", "t", "--set", "n = n + 1", NULL);
+    t_expect_status(&result, 0);
+    t_expect_err(&result, "rows that it inserted will not be seen");
+    t_expect_err(&result, "the-writer");
+    t_do(writer, "COMMIT");
+    t_expect("SELECT n FROM t WHERE id = -2", "0");
 }
 
 /* A key in todo whose row is deleted, or is no longer one of --where, is no more to be done. */
@@ -1229,6 +1254,7 @@ int main(void)
         t_test(a_table_whose_next_batch_is_deleted_is_walked_on),
         t_test(a_table_that_grows_is_walked_to_the_end_that_it_had),
         t_test(rows_that_somebody_holds_are_put_off_and_he_is_named),
+        t_test(rows_inserted_before_the_start_are_seen_when_they_are_committed_soon),
         t_test(a_row_that_was_put_off_and_is_gone_is_done),
         t_test(a_row_that_is_changed_between_scan_and_lock_is_not_overwritten),
         t_test(every_row_is_changed_exactly_once_whatever_dies),

@@ -630,9 +630,8 @@ static void nothing_of_a_sessions_own_is_run_as_the_tables_owner(void)
     t_sql("CREATE TABLE taken (who text); GRANT INSERT, SELECT, UPDATE ON t, taken TO evil;\n"
           "INSERT INTO t (id, v) VALUES (1, '1')");
     evil = t_session_as("evil", "evil");
-    t_do(evil,
-         "CREATE FUNCTION pg_temp.spy(v anyelement) RETURNS boolean LANGUAGE plpgsql AS\n"
-         "$$BEGIN INSERT INTO public.taken VALUES (current_user); RETURN true; END$$");
+    t_do(evil, "CREATE FUNCTION pg_temp.spy(v anyelement) RETURNS boolean LANGUAGE plpgsql AS\n"
+               "$$BEGIN INSERT INTO public.taken VALUES (current_user); RETURN true; END$$");
     for (int i = 0; i < 4; i++)
         t_do(evil, t_format("CREATE DOMAIN pg_temp.%s AS pg_catalog.%s CHECK (pg_temp.spy(VALUE))",
                             ((const char *const[]){"jsonb", "text", "oid", "int8"})[i],

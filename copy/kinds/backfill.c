@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "copy/lock.h"
 #include "engine/job/walk.h"
+
+enum { EARLY_WRITERS_MS = 1000 };
 
 /* The way back, in phases behind the end: a verb begins them, resume goes on with them. */
 static const char RESTORE[] = "restore";
@@ -36,6 +39,22 @@ static void backfill_unload(struct run *run)
 static bool tables_plan(struct run *run, struct error *error)
 {
     return batch_create(run, plan_of(run), error);
+}
+
+/* What was inserted before the job began is to be seen by the walk. Who is open for longer is not
+ * waited for: he may be so for hours, and may have inserted nothing. */
+static bool tables_forward(struct run *run, struct error *error)
+{
+    TEXT_AUTO left = {0};
+
+    if (!lock_wait_writers(run, plan_of(run)->table_oid, EARLY_WRITERS_MS, &left, error))
+        return false;
+    if (left.used > 0)
+        log_warning(run->log,
+                    "a transaction that wrote the table before is still open: rows that it "
+                    "inserted will not be seen (%s)",
+                    text_string(&left));
+    return true;
 }
 
 static bool walk_plan_phase(struct run *run, struct error *error)
@@ -140,9 +159,11 @@ static bool restore_tidy_plan(struct run *run, struct error *error)
 
 static const struct phase PHASES[] = {
     {.name = "tables",
-     .what = "create the tables for keys put off and values saved",
+     .what = "create the tables for keys put off and values saved; wait for transactions that "
+             "wrote the table before",
      .lock = "none",
-     .plan = tables_plan},
+     .plan = tables_plan,
+     .forward = tables_forward},
     {.name = "backfill",
      .what = "change the rows, in chunks, by key",
      .lock = "ROW EXCLUSIVE for each chunk; its rows",

@@ -1,4 +1,5 @@
 /* What a backfill that is about to begin tells the user. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "copy/kinds/backfill_parts.h"
@@ -186,11 +187,36 @@ static void report_changes(struct preparation *prep, struct report *report)
     report_add(report, "note", "rows inserted from now on are the application's business");
 }
 
+/* What the first rows took, which were read for the first time and alone. */
+static void report_estimate(const struct preparation *prep, struct report *report)
+{
+    const struct batch_trial *trial = &prep->trial;
+    int64_t seconds;
+
+    if (trial->visited == 0 || prep->plan->row_estimate < trial->visited * 10)
+        return;
+    seconds = (int64_t)((double)prep->plan->row_estimate / (double)trial->visited *
+                        (double)trial->took_us / 1e6 / (double)prep->options->settings.workers);
+    if (seconds < 120)
+        report_add(report, "estimate", "%" PRId64 " s, by the trial", seconds);
+    else
+        report_add(report, "estimate", "%" PRId64 " min, by the trial", seconds / 60);
+}
+
 static void report_undo(struct preparation *prep, struct report *report)
 {
+    const struct batch_trial *trial = &prep->trial;
     const char *text = "none (--undo saved would keep the old values)";
 
-    if (prep->plan->undo == BATCH_UNDO_SAVED)
+    if (prep->plan->undo == BATCH_UNDO_SAVED && trial->undo_bytes > 0)
+        text =
+            arena_format(&report->arena,
+                         "old and new values are kept until finish, about %s; rollback restores "
+                         "what is still as it was written",
+                         report_size(prep->run->session, &report->arena,
+                                     (int64_t)((double)trial->undo_bytes / (double)trial->visited *
+                                               (double)prep->plan->row_estimate)));
+    else if (prep->plan->undo == BATCH_UNDO_SAVED)
         text = "old and new values are kept until finish; rollback restores what is still as it "
                "was written";
     else if (prep->plan->undo == BATCH_UNDO_SET)
@@ -205,6 +231,7 @@ bool backfill_report(struct preparation *prep, struct report *report, struct err
     if (!report_triggers(prep, report, error) || !report_foreign_keys(prep, report, error))
         return false;
     report_undo(prep, report);
+    report_estimate(prep, report);
     for (int i = 0; i < prep->findings.count; i++)
         if (prep->findings.list[i].level != FINDING_REFUSED)
             report_add(report, finding_level_name(prep->findings.list[i].level), "%s",

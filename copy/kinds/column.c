@@ -274,16 +274,17 @@ static bool column_cutover(struct run *run, struct error *error)
 /* The names are back in milliseconds; what both columns must have is looked at again after that. */
 static bool column_rollback(struct run *run, bool accept_loss, struct error *error)
 {
+    run->force = accept_loss;
     return lead_in(run, "cut_over", "rollback", error) &&
-           column_swap_back(run, accept_loss, error) && reach_ready(run, error);
+           run_until(run, column_swap_back, "running", error) && reach_ready(run, error);
 }
 
 static bool finish(struct run *run, struct error *error)
 {
     if (job_is(&run->job, "finished"))
         return true;
-    return lead_in(run, "cut_over", "finish", error) && column_finish(run, error) &&
-           run_unlead(run, error);
+    return lead_in(run, "cut_over", "finish", error) &&
+           run_until(run, column_finish, "finished", error) && run_unlead(run, error);
 }
 
 static bool may_abort(const struct run *run, struct error *error)
@@ -299,7 +300,8 @@ static bool abort_it(struct run *run, struct error *error)
     if (job_is(&run->job, "aborted"))
         return true;
     return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
-           column_load(run, error) && column_abort(run, error) && run_unlead(run, error);
+           column_load(run, error) && run_until(run, column_abort, "aborted", error) &&
+           run_unlead(run, error);
 }
 
 /* ----------------------------------------------------------------------------------------- words

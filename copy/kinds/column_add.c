@@ -94,17 +94,15 @@ static bool remember(struct run *run, struct error *error)
     TEXT_AUTO fact = {0};
     int64_t number;
 
-    column_add_drop_sql(plan, &undo);
     if (plan->batch != NULL) {
         if (!batch_look(run->session, &plan->batch_plan, &seen, error))
             return false;
-        text_append(&undo, ";\n");
         batch_drop_sql(run->job.id, true, &undo);
-        undo.bytes[undo.used -= strlen(";\n")] = '\0';
         text_appendf(&fact, "\"%s\"", text_string(&seen));
         if (!job_set_fact(run->session, &run->job, "columns_seen", text_string(&fact), error))
             return false;
     }
+    column_add_drop_sql(plan, &undo);
     return find_column(run, &number, error) &&
            addition_set_added(run, number, text_string(&undo), error);
 }

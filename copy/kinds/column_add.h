@@ -24,8 +24,8 @@
  * again. A row is filled once, for the walk writes NULLs only; an application that writes NULL on
  * purpose before the walk gets there finds it filled.
  *
- * Nothing refuses what the application writes before all rows satisfy it: checks, foreign keys and
- * NOT NULL come after the walk.
+ * The application's writes to rows that have no value yet are refused by nothing: checks, foreign
+ * keys and NOT NULL come after the walk.
  *
  *     column_add_prepare()   changes nothing; fills a report
  *     column_add_store()     makes it a job

@@ -256,7 +256,6 @@ static bool check_rows(struct column_add_preparation *prep, const struct table_i
 {
     struct session *session = prep->run->session;
     struct findings findings = {0};
-    TEXT_AUTO why_not = {0};
     int64_t limit_ms;
     bool ok = batch_limit_ms(session, &prep->options->settings, &limit_ms, error) &&
               inspect_rows(session, prep->table, false, &findings, error) &&
@@ -265,13 +264,9 @@ static bool check_rows(struct column_add_preparation *prep, const struct table_i
     findings_deinit(&findings);
     if (!ok)
         return false;
-    *key = table_key(prep->table, &why_not);
-    if (*key != NULL)
-        return true;
-    error_set(error, ERROR_REFUSED, "%s has no key to walk by: %s", prep->options->table,
-              text_string(&why_not));
-    return error_hint(error, "its rows must be written, for the default is another value in each; "
-                             "a key is a unique btree index over NOT NULL columns: pghaul index");
+    *key = table_key(prep->table, NULL);
+    return *key != NULL ||
+           error_set(error, ERROR_REFUSED, "%s has no key to walk by", prep->options->table);
 }
 
 static bool plan_batch(struct column_add_preparation *prep, struct error *error)

@@ -182,10 +182,34 @@ static bool build_indexes(struct run *run, struct error *error)
     return online_index_build(run, &spec, error);
 }
 
+void column_comment_sql(const struct twin_constraint *constraint, struct text *sql)
+{
+    if (constraint->comment != NULL)
+        sql_expand(sql, "COMMENT ON CONSTRAINT {name} ON {table} IS {comment};\n",
+                   SQL_NAMES({"name", sql_ident(constraint->name)},
+                             {"table", sql_table(constraint->schema, constraint->table)},
+                             {"comment", sql_literal(constraint->comment)}));
+}
+
+bool column_comment_again(struct run *run, const struct constraint_spec *spec, uint32_t oid,
+                          struct error *error)
+{
+    const struct twin *twin = column_plan_of(run)->twin;
+    TEXT_AUTO sql = {0};
+
+    (void)oid;
+    for (int i = 0; i < twin->constraint_count; i++)
+        if (twin->constraints[i].table_oid == spec->table_oid &&
+            strcmp(twin->constraints[i].name, spec->name) == 0)
+            column_comment_sql(&twin->constraints[i], &sql);
+    return sql.used == 0 || run_ddl(run, text_string(&sql), error);
+}
+
+/* One of the column's own, given back, gets its comment. */
 static bool add_and_validate(struct run *run, const struct constraint_spec *spec, bool validate,
                              struct error *error)
 {
-    return online_constraint_add(run, spec, NULL, error) &&
+    return online_constraint_add(run, spec, column_comment_again, error) &&
            (!validate || online_constraint_validate(run, spec, error));
 }
 

@@ -214,43 +214,61 @@ static bool refuse_used(struct run *run, struct error *error)
                               error);
 }
 
+/* The steps, for run_until(). */
+
+static bool hide(struct run *run, struct error *error)
+{
+    return take_step(run,
+                     &(struct step){.what_for = "cutover",
+                                    .sql = hide_sql,
+                                    .state = "cut_over",
+                                    .phase = "finish",
+                                    .fact = "cutover"},
+                     error);
+}
+
+static bool show(struct run *run, struct error *error)
+{
+    return take_step(run,
+                     &(struct step){.what_for = "rollback",
+                                    .sql = show_sql,
+                                    .state = "ready",
+                                    .phase = "ready",
+                                    .fact = "rollback"},
+                     error);
+}
+
+static bool drop(struct run *run, struct error *error)
+{
+    return take_step(
+        run,
+        &(struct step){
+            .what_for = "finish", .sql = drop_sql, .state = "finished", .phase = "finish"},
+        error);
+}
+
 static bool drop_cutover(struct run *run, struct error *error)
 {
-    struct step step = {.what_for = "cutover",
-                        .sql = hide_sql,
-                        .state = "cut_over",
-                        .phase = "finish",
-                        .fact = "cutover"};
-
     if (job_is(&run->job, "cut_over"))
         return true;
     return lead_in(run, "ready", "cutover", error) && (run->force || refuse_used(run, error)) &&
-           take_step(run, &step, error) && run_unlead(run, error);
+           run_until(run, hide, "cut_over", error) && run_unlead(run, error);
 }
 
 static bool drop_rollback(struct run *run, bool accept_loss, struct error *error)
 {
-    struct step step = {.what_for = "rollback",
-                        .sql = show_sql,
-                        .state = "ready",
-                        .phase = "ready",
-                        .fact = "rollback"};
-
     (void)accept_loss; /* nothing is lost by it */
-    return lead_in(run, "cut_over", "rollback", error) && take_step(run, &step, error) &&
+    return lead_in(run, "cut_over", "rollback", error) && run_until(run, show, "ready", error) &&
            tighten(run, error) && run_unlead(run, error);
 }
 
 static bool drop_finish(struct run *run, struct error *error)
 {
-    struct step step = {
-        .what_for = "finish", .sql = drop_sql, .state = "finished", .phase = "finish"};
-
     if (job_is(&run->job, "finished"))
         return true;
     if (!lead_in(run, "cut_over", "finish", error))
         return false;
-    if (take_step(run, &step, error))
+    if (run_until(run, drop, "finished", error))
         return run_unlead(run, error);
     if (strcmp(error->sqlstate, SQLSTATE_DEPENDENT_OBJECTS) == 0) {
         error->code = ERROR_REFUSED;

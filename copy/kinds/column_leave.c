@@ -253,14 +253,19 @@ static void narrow_sql(const struct column_plan *plan, struct text *sql)
 {
     TEXT_AUTO body = {0};
     const struct sql_name *names = SQL_NAMES({"sequence", sql_fragment(plan->twin->sequence)},
-                                             {"type", sql_fragment(plan->sequence_type)});
+                                             {"type", sql_fragment(plan->sequence_type)},
+                                             {"sequence_name", sql_literal(plan->twin->sequence)},
+                                             {"type_name", sql_literal(plan->sequence_type)});
 
     if (plan->sequence_type == NULL)
         return;
     sql_expand(&body,
                "BEGIN\n"
-               "    ALTER SEQUENCE {sequence} AS {type};\n"
-               "EXCEPTION WHEN OTHERS THEN NULL; -- it is past what that type holds\n"
+               "    IF (SELECT s.seqtypid <> {type_name}::regtype FROM pg_sequence AS s\n"
+               "         WHERE s.seqrelid = {sequence_name}::regclass) THEN\n"
+               "        ALTER SEQUENCE {sequence} AS {type};\n"
+               "    END IF;\n"
+               "EXCEPTION WHEN invalid_parameter_value THEN NULL; -- past what that type holds\n"
                "END",
                names);
     sql_expand(sql, "DO {body};\n", SQL_NAMES({"body", sql_body(text_string(&body))}));
@@ -298,18 +303,41 @@ bool column_abort(struct run *run, struct error *error)
     const struct column_plan *plan = column_plan_of(run);
     struct sync sync = column_sync(run, false);
     TEXT_AUTO sql = {0};
-    TEXT_AUTO narrow = {0};
     bool there;
 
     if (!has_column(run, plan->twin_column, &there, error) ||
         !column_restore_references(run, error) || !drop_twin_references(run, error))
         return false;
     drop_twin_sql(plan, &sync, &sql);
-    if (there && !change_table(run, "abort", plan->schema, plan->table, &sql, error))
-        return false;
-    narrow_sql(plan, &narrow);
-    return (narrow.used == 0 || session_run_text(run->session, &narrow, error)) &&
+    text_append(&sql, COLUMN_SEQUENCE_WAIT);
+    narrow_sql(plan, &sql);
+    return (!there || change_table(run, "abort", plan->schema, plan->table, &sql, error)) &&
            forget(run, "aborted", error);
+}
+
+/* A foreign key to the column, where a try of the cut-over has taken it. */
+static void restore_sql(const struct twin_constraint *constraint, struct text *sql)
+{
+    struct constraint_spec spec = column_restore_spec(constraint);
+    TEXT_AUTO add = {0};
+    TEXT_AUTO comment = {0};
+    TEXT_AUTO body = {0};
+
+    online_constraint_add_sql(&spec, &add);
+    column_comment_sql(constraint, &comment);
+    sql_expand(&body,
+               "BEGIN\n"
+               "    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = {oid}::oid\n"
+               "                      AND conname = {name}) THEN\n"
+               "        {add};\n"
+               "        {comment}"
+               "    END IF;\n"
+               "END",
+               SQL_NAMES({"oid", sql_fragment(NUMBER(constraint->table_oid))},
+                         {"name", sql_literal(constraint->name)},
+                         {"add", sql_fragment(text_string(&add))},
+                         {"comment", sql_fragment(text_string(&comment))}));
+    sql_expand(sql, "DO {body};\n", SQL_NAMES({"body", sql_body(text_string(&body))}));
 }
 
 /* For psql, before a cut-over. The order is that of column_abort(). */
@@ -325,10 +353,12 @@ void column_leave_sql(struct run *run, struct text *sql)
         if (column_is_referenced_by(&twin->constraints[i])) {
             struct constraint_spec spec = column_twin_spec(&twin->constraints[i]);
 
+            restore_sql(&twin->constraints[i], sql);
             online_constraint_drop_sql(&spec, sql);
             text_append(sql, ";\n");
         }
     drop_twin_sql(plan, &sync, sql);
+    narrow_sql(plan, sql);
     sync_drop_sql(&sync, sql);
     batch_drop_sql(run->job.id, true, sql);
     job_end_sql(run->job.id, sql);

@@ -59,14 +59,13 @@ static bool is_set(struct run *run, const struct not_null *not_null, bool *set, 
 {
     struct not_null_look look;
 
+    *set = false;
     if (!not_null_look(run, not_null->constraint->table_oid, not_null->column, NULL, &look, error))
         return false;
-    if (!look.exists)
-        return error_set(error, ERROR_REFUSED, "%s.%s has no column %s any more",
-                         not_null->constraint->schema, not_null->constraint->table,
-                         not_null->column);
     *set = look.set;
-    return true;
+    return look.exists ||
+           error_set(error, ERROR_REFUSED, "%s.%s has no column %s any more",
+                     not_null->constraint->schema, not_null->constraint->table, not_null->column);
 }
 
 /* ------------------------------------------------------------------------------------------- plan

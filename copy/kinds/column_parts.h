@@ -76,6 +76,12 @@ struct constraint_spec column_filled_spec(const struct column_plan *plan, bool t
 /* A foreign key of another table, or this one, that leads to the column. */
 bool column_is_referenced_by(const struct twin_constraint *constraint);
 
+/*
+ * Before statements that lock a sequence, under the table's lock: whoever has drawn a number holds
+ * the sequence until his transaction ends, and may want the table next.
+ */
+#define COLUMN_SEQUENCE_WAIT "SET LOCAL lock_timeout = '20ms';\n"
+
 /* SQL "ONLY s.t", for locks. */
 void column_lock_name(const struct column_plan *plan, struct text *name);
 /* Appends a template with {table}. */
@@ -86,12 +92,16 @@ void column_expand(const struct column_plan *plan, const char *template, const c
 bool column_expand_forward(struct run *run, struct error *error) MUST_CHECK;
 bool column_constrain_forward(struct run *run, struct error *error) MUST_CHECK;
 bool column_verify_forward(struct run *run, struct error *error) MUST_CHECK;
+/* Appends the comment of the column's own constraint, if it has one; and in the transaction that
+ * gives a constraint of the column back. */
+void column_comment_sql(const struct twin_constraint *constraint, struct text *sql);
+constraint_added column_comment_again;
 /* The column's own foreign keys back, if they were dropped for a swap. */
 bool column_restore_references(struct run *run, struct error *error) MUST_CHECK;
 
-/* Verbs' work: without checks of the job's state. */
+/* Verbs' work, for run_until(): without checks of the job's state. */
 bool column_swap(struct run *run, struct error *error) MUST_CHECK;
-bool column_swap_back(struct run *run, bool accept_loss, struct error *error) MUST_CHECK;
+bool column_swap_back(struct run *run, struct error *error) MUST_CHECK; /* run->force: with loss */
 bool column_finish(struct run *run, struct error *error) MUST_CHECK;
 bool column_abort(struct run *run, struct error *error) MUST_CHECK;
 void column_leave_sql(struct run *run, struct text *sql);

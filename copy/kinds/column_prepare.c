@@ -342,6 +342,26 @@ static bool read_twin(struct preparation *prep, const char *twin_column, const c
            session_run(session, "ROLLBACK TO SAVEPOINT twin", error);
 }
 
+/* A serial's sequence follows the column, unless it has the new type already. */
+static bool read_sequence_type(struct preparation *prep, struct error *error)
+{
+    struct column_plan *plan = prep->plan;
+    const struct twin *twin = plan->twin;
+    ROWS_AUTO rows = {0};
+
+    if (!twin->sequence_is_serial || !is_integer(twin->type) ||
+        strcmp(twin->type, twin->old_type) == 0)
+        return true;
+    if (!session_query(prep->run->session, &rows,
+                       "SELECT format_type(seqtypid, NULL) FROM pg_sequence\n"
+                       " WHERE seqrelid = $1::regclass",
+                       PARAMS(twin->sequence), error))
+        return false;
+    if (rows_count(&rows) == 1 && strcmp(rows_text(&rows, 0, 0), twin->type) != 0)
+        plan->sequence_type = arena_copy(&plan->arena, rows_text(&rows, 0, 0));
+    return true;
+}
+
 static bool plan_twin(struct preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
@@ -361,10 +381,7 @@ static bool plan_twin(struct preparation *prep, struct error *error)
     twin_decorate_sql(prep->table, plan->twin_column, plan->twin, &decorate);
     plan->expand_sql = arena_copy(&plan->arena, text_string(&expand));
     plan->decorate_sql = arena_copy(&plan->arena, text_string(&decorate));
-    if (plan->twin->sequence_is_serial && is_integer(plan->twin->type) &&
-        strcmp(plan->twin->type, plan->twin->old_type) != 0)
-        plan->sequence_type = plan->twin->old_type;
-    return true;
+    return read_sequence_type(prep, error);
 }
 
 static void plan_primary(struct preparation *prep)

@@ -19,8 +19,7 @@
 struct swap {
     struct run *run;
     bool forward;
-    bool accept_loss; /* back, although a trigger was touched */
-    bool stale;       /* a trigger was touched: nothing may be swapped */
+    bool stale; /* a trigger was touched: nothing may be swapped */
     struct grants grants;
     struct arena arena;
     const char *options;  /* of the identity's sequence; NULL: there is none */
@@ -75,6 +74,7 @@ static void serial_sql(const struct swap *swap, struct pair pair, struct text *s
 
     if (twin->sequence == NULL || twin->identity != '\0')
         return;
+    text_append(sql, COLUMN_SEQUENCE_WAIT);
     sql_expand(sql, "ALTER SEQUENCE {sequence} OWNED BY {table}.{to};\n",
                SQL_NAMES({"sequence", sql_fragment(twin->sequence)},
                          {"table", sql_table(plan->schema, plan->table)},
@@ -96,6 +96,7 @@ static void identity_sql(const struct swap *swap, struct pair pair, struct text 
 
     if (swap->options == NULL)
         return;
+    text_append(sql, COLUMN_SEQUENCE_WAIT);
     text_appendf(&parked, "%s_parked", plan->prefix);
     sql_append(&literal, name);
     sql_expand(
@@ -152,6 +153,23 @@ static void primary_sql(const struct column_plan *plan, const char *index, struc
                          {"index", sql_ident(index)}));
 }
 
+/* The index that names rows to subscribers must be over columns that are NOT NULL. */
+static void identity_index_sql(const struct swap *swap, struct text *sql)
+{
+    const struct column_plan *plan = column_plan_of(swap->run);
+    const struct twin *twin = plan->twin;
+
+    for (int i = 0; i < twin->index_count; i++) {
+        const struct twin_index *index = &twin->indexes[i];
+        bool own_name = !swap->forward || index->constraint_type == 'p';
+
+        if (index->replica_identity)
+            sql_expand(sql, "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {index};\n",
+                       SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
+                                 {"index", sql_ident(own_name ? index->name : index->twin_name)}));
+    }
+}
+
 /* A retype's old column may have to be NULL from now on: it cannot hold every new value. */
 static void nulls_sql(const struct swap *swap, struct text *sql)
 {
@@ -165,6 +183,7 @@ static void nulls_sql(const struct swap *swap, struct text *sql)
     if (swap->forward) {
         if (plan->primary_tail != NULL)
             primary_sql(plan, primary_of(plan)->twin_name, sql);
+        identity_index_sql(swap, sql);
         column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL;\n",
                       plan->hidden, sql);
         return;
@@ -175,6 +194,7 @@ static void nulls_sql(const struct swap *swap, struct text *sql)
     text_append(sql, ";\n");
     if (plan->primary_tail != NULL)
         primary_sql(plan, column_spare_spec(plan, &spare).name, sql);
+    identity_index_sql(swap, sql);
 }
 
 static void swap_sql(const struct swap *swap, struct text *sql)
@@ -251,8 +271,10 @@ static bool check_armed(struct swap *swap, struct error *error)
                        "SELECT facts ->> 'armed' FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(swap->run->job.id)), error))
         return false;
-    swap->stale = !swap->accept_loss && (rows_text(&rows, 0, 0) == NULL || armed.used == 0 ||
-                                         strcmp(rows_text(&rows, 0, 0), text_string(&armed)) != 0);
+    if (!swap->forward && swap->run->force)
+        return true; /* back all the same: --accept-loss */
+    swap->stale = (rows_text(&rows, 0, 0) == NULL || armed.used == 0 ||
+                   strcmp(rows_text(&rows, 0, 0), text_string(&armed)) != 0);
     return !swap->stale ||
            error_set(error, ERROR_REFUSED, "the triggers that keep the columns equal were touched");
 }
@@ -444,14 +466,14 @@ bool column_count_lost(struct run *run, int64_t *lost, struct error *error)
     return true;
 }
 
-static bool check_loss(struct run *run, bool accept_loss, struct error *error)
+static bool check_loss(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
     int64_t lost;
 
     if (!column_count_lost(run, &lost, error))
         return false;
-    if (lost == 0 || (accept_loss && !plan->twin->not_null))
+    if (lost == 0 || (run->force && !plan->twin->not_null))
         return true;
     error_set(error, ERROR_NEEDS_PERSON,
               "%" PRId64 " rows have a value of %s that the old column cannot "
@@ -509,7 +531,7 @@ static bool lead_back(struct run *run, struct error *error)
 
         spec.definition = plan->hidden_definitions[i];
         if (column_is_referenced_by(constraint) &&
-            (!online_constraint_add(run, &spec, NULL, error) ||
+            (!online_constraint_add(run, &spec, column_comment_again, error) ||
              (constraint->validated && constraint->enforced &&
               !online_constraint_validate(run, &spec, error))))
             return false;
@@ -517,10 +539,10 @@ static bool lead_back(struct run *run, struct error *error)
     return drop_references(run, swapped_spec, error);
 }
 
-bool column_swap_back(struct run *run, bool accept_loss, struct error *error)
+bool column_swap_back(struct run *run, struct error *error)
 {
-    struct swap swap = {.run = run, .accept_loss = accept_loss};
-    bool ok = check_loss(run, accept_loss, error) && fill_hidden(run, error);
+    struct swap swap = {.run = run};
+    bool ok = check_loss(run, error) && fill_hidden(run, error);
 
     if (ok) {
         ok = lead_back(run, error) && change(&swap, error);

@@ -1,5 +1,9 @@
 #include "engine/job/run.h"
 
+#include <inttypes.h>
+
+#include "engine/pg/retry.h"
+
 #include "engine/base/clock.h"
 
 enum { LEAD_WAIT_MS = 5000, LEAD_LOOK_MS = 50 };
@@ -60,4 +64,55 @@ bool run_ddl(struct run *run, const char *sql, struct error *error)
     log_verbose(run->log, "%s", sql);
     return session_run(run->session, sql, error) &&
            (run->trial || job_event(run->session, run->job.id, "ddl", error, "%s", sql));
+}
+
+/*
+ * After a lost session, perhaps at the COMMIT: the job's row knows whether it happened. Looked at
+ * again with the leadership in hand: the server may have been at that COMMIT still, in a session
+ * that kept the leadership until it was over.
+ */
+static bool look(struct run *run, const char *state, bool *happened, struct error *error)
+{
+    *happened = false;
+    if (!run_reconnect(run, error) || !job_refresh(run->session, &run->job, error))
+        return false;
+    *happened = job_is(&run->job, state);
+    if (*happened)
+        return true;
+    if (!run_lead(run, error))
+        return false;
+    *happened = job_is(&run->job, state);
+    return *happened || job_open(&run->job) ||
+           error_set(error, ERROR_REFUSED, "job %s was ended by another session", run->job.name);
+}
+
+static bool recover(struct run *run, const char *state, struct retry *retry, bool *happened,
+                    struct error *error)
+{
+    do {
+        int64_t wait_ms = retry_next_ms(retry, clock_ms());
+
+        if (!run_lost(run, error) || wait_ms < 0)
+            return false;
+        log_verbose(run->log, "looking what happened in %" PRId64 " ms: %s", wait_ms,
+                    error->message);
+        if (!stop_sleep_ms(run->stop, wait_ms, error))
+            return false;
+    } while (!look(run, state, happened, error));
+    return true;
+}
+
+bool run_until(struct run *run, bool (*all)(struct run *run, struct error *error),
+               const char *state, struct error *error)
+{
+    struct retry retry;
+    bool happened = false;
+
+    retry_init(&retry, run->job.settings.retry_limit_ms, clock_ms());
+    while (!happened)
+        if (all(run, error))
+            return true;
+        else if (!recover(run, state, &retry, &happened, error))
+            return false;
+    return true;
 }

@@ -25,7 +25,7 @@ struct run {
                          that */
     bool trial;       /* inside a transaction that will be rolled back: no job is stored, no event
                          recorded */
-    bool force;       /* the user insists on what a verb would refuse: --force */
+    bool force;       /* the user insists on what a verb would refuse: --force, --accept-loss */
     void *kind_state; /* of the job's kind: its plan in memory */
 };
 
@@ -42,6 +42,15 @@ bool run_lost(const struct run *run, const struct error *error);
  */
 bool run_lead(struct run *run, struct error *error) MUST_CHECK;
 bool run_unlead(struct run *run, struct error *error) MUST_CHECK;
+
+/*
+ * Does `all`, which ends with the job in `state`, in the transaction of its last step. A lost
+ * session, perhaps at that COMMIT, leads to a new one, within settings.retry_limit: then the job's
+ * row knows whether it happened, and if not all is done again from the beginning, which must do no
+ * harm.
+ */
+bool run_until(struct run *run, bool (*all)(struct run *run, struct error *error),
+               const char *state, struct error *error) MUST_CHECK;
 
 /* A statement that changes a schema: runs it and records it as an event, in the control session's
  * transaction if any. */
