@@ -38,6 +38,7 @@ static bool run_twin(struct cli *cli, struct column_options options, struct erro
     options.using = given->using;
     options.back_using = given->back_using;
     options.job_name = given->job_name;
+    options.dry_run = given->dry_run;
     if (options.new_name != NULL && (given->using != NULL || given->back_using != NULL))
         return error_set(error, ERROR_USAGE, "a rename changes no value: --using goes with retype");
     if (given->using == NULL && given->back_using != NULL)

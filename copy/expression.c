@@ -28,7 +28,11 @@ static const char READ[] =
     "             JOIN pg_proc AS p ON p.oid = f[1]::oid\n"
     "            WHERE p.provolatile <> 'i' AND (p.pronamespace <> 'pg_catalog'::regnamespace\n"
     "                  OR p.proname ~ '^(pg_|has_|to_reg|query_|table_|cursor_|schema_|database_|"
-    "currval|lastval|obj_|col_|shobj_|row_sec|txid)'))\n"
+    "currval|lastval|obj_|col_|shobj_|row_sec|txid)')),\n"
+    "       (SELECT min(p.oid::regprocedure::text)\n"
+    "          FROM regexp_matches(w.ev_action::text, ':(?:op)?funcid ([0-9]+)', 'g') AS f\n"
+    "          JOIN pg_proc AS p ON p.oid = f[1]::oid JOIN pg_roles AS o ON o.oid = p.proowner\n"
+    "         WHERE NOT o.rolsuper AND o.rolname <> current_user)\n"
     "  FROM pg_class AS v JOIN pg_rewrite AS w ON w.ev_class = v.oid\n"
     " WHERE v.oid = 'pg_temp.pghaul_expression'::regclass";
 
@@ -74,6 +78,7 @@ bool expression_print(struct session *session, const struct expression_source *s
         .sql = arena_format(arena, "%.*s", (int)(end - start), start),
         .varies = rows_bool(&rows, 0, 1),
         .of_row = rows_bool(&rows, 0, 3),
+        .stranger = arena_copy(arena, rows_text(&rows, 0, 4)),
     };
     return true;
 }

@@ -22,6 +22,9 @@ struct expression {
     /* It depends on nothing but the row and settings: no sub-select, no function that may read
      * tables. */
     bool of_row;
+    /* A function in it that belongs to another role, who is no superuser and can replace it; NULL:
+     * none. */
+    const char *stranger;
 };
 
 /*

@@ -247,6 +247,15 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
     }
 }
 
+void lock_print_change(const struct run *run, const char *tables, const char *mode, const char *sql,
+                       struct text *script)
+{
+    lock_print(run, tables, mode, script);
+    session_print_set("statement_timeout", NUMBER(run->job.settings.lock_timeout_ms), true, script);
+    sql_add(script, sql);
+    sql_add(script, SESSION_COMMIT);
+}
+
 /* Behind one that is open for long, writers would only queue for nothing. */
 static bool nobody_stays(struct run *run, const char *tables, struct error *error)
 {
@@ -261,6 +270,21 @@ static bool nobody_stays(struct run *run, const char *tables, struct error *erro
     return error_detail(error, "%s", text_string(&who));
 }
 
+/* Under the lock nobody renames it any more. */
+static bool check_table(struct run *run, const struct lock_change *change, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (change->table_oid == 0)
+        return true;
+    if (!session_query(run->session, &rows,
+                       "SELECT to_regclass(regexp_replace($1, '^ONLY ', ''))::oid = $2::oid",
+                       PARAMS(change->tables, NUMBER(change->table_oid)), error))
+        return false;
+    return rows_bool(&rows, 0, 0) ||
+           error_set(error, ERROR_REFUSED, "%s is another table than the job's", change->tables);
+}
+
 static bool change_once(struct run *run, const struct lock_change *change,
                         struct lock_report *report, struct error *error)
 {
@@ -272,7 +296,7 @@ static bool change_once(struct run *run, const struct lock_change *change,
     locked_us = clock_us();
     if (session_set(run->session, "statement_timeout", NUMBER(run->job.settings.lock_timeout_ms),
                     true, error) &&
-        change->work(run, change->arg, error) &&
+        check_table(run, change, error) && change->work(run, change->arg, error) &&
         job_add_lock(run->session, &run->job, change->what_for, change->mode,
                      report->waited_us / 1000, (clock_us() - locked_us) / 1000, report->attempts,
                      error) &&

@@ -48,12 +48,17 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
 struct lock_change {
     const char *what_for; /* for the job's record */
     const char *tables;   /* as for lock_tables() */
+    uint32_t table_oid; /* of the one table: ERROR_REFUSED when another one has its name; 0: any */
     const char *mode;
     bool (*work)(struct run *run, void *arg, struct error *error);
     void *arg;
 };
 bool lock_and_change(struct run *run, const struct lock_change *change, struct lock_report *report,
                      struct error *error) MUST_CHECK;
+
+/* What lock_and_change() sends when nobody is in the way and its work is `sql`, as a script. */
+void lock_print_change(const struct run *run, const char *tables, const char *mode, const char *sql,
+                       struct text *script);
 
 /* What lock_tables() sends when it gets the lock at once, as a script (engine/pg/sql.h). */
 void lock_print(const struct run *run, const char *tables, const char *mode, struct text *script);

@@ -7,15 +7,19 @@
  *
  * What a write means, by the columns' values before and after it, and never by a query:
  *
- *     INSERT   a new value that is not NULL wins; else the old one is copied
- *     UPDATE   the column that changed wins; both changed and do not agree: the new one, counted
+ *     INSERT   a new value that is not NULL wins; else the old one is copied; both, and they do not
+ *              agree: counted, and refused once the old column is hidden
+ *     UPDATE   the column that changed wins; both changed and do not agree: the new one, counted;
+ *              none did, and the new one is not filled yet: the old one is copied
  *
  * Two things no row trigger can tell apart: on INSERT a NULL that is meant and a column that is
- * left out; on UPDATE a value that is written again and one that is not named.
+ * left out; on UPDATE a value that is written again and one that is not named, so too a NULL in a
+ * new column that is not filled yet: which is why both may be used only when all rows are.
  *
  * One of the two leads: the old one until the swap, the new one after it. A value of the leader
- * that its follower cannot hold must not fail the application's statement: the follower becomes
- * NULL (before the swap verify finds that row; after it the row has no way back, and is counted).
+ * that its follower cannot hold does not fail the application's statement, unless the follower may
+ * not be NULL: the follower becomes NULL, and that is counted. Before the swap verify finds such
+ * rows, and a swap with a higher count than verify's is refused; after it they have no way back.
  * A value of the follower that the leader cannot hold is refused with the server's error. Without
  * `back` nothing leads from the new column to the old one: until the swap a write of the new one
  * that does not agree is refused; after it the old one is NULL in every row that the application
@@ -55,7 +59,9 @@ struct sync {
     bool pinned; /* the functions depend on settings */
     bool
         count_inserts; /* an INSERT without the old column leaves it NULL: else it can be counted */
+    bool has_default;  /* of the old column: an INSERT without it gives it a value */
     const struct session_meaning *meaning; /* what is pinned */
+    const char *search_path;               /* and this */
 };
 
 /* The user's expressions over the old, and the new, column; unquoted names of their parameters. */
@@ -99,7 +105,7 @@ struct sync_counts {
     int64_t old_writes;       /* statements that named the old column, and rows inserted with it */
     const char *old_write_at; /* the last of them; NULL: none. In the arena */
     int64_t conflicts;        /* both were written, and did not agree */
-    int64_t lost;             /* after the swap: values that the old column cannot hold */
+    int64_t lost;             /* values of the leader that the follower could not hold */
 };
 bool sync_counts(struct session *session, const struct sync *sync, struct arena *arena,
                  struct sync_counts *counts, struct error *error) MUST_CHECK;

@@ -21,6 +21,7 @@ static const char INSERT_SAME[] = "\nBEGIN\n{check}"
                                   "{count_insert}"
                                   "        NEW.{n} := NEW.{o};\n"
                                   "    ELSE\n"
+                                  "{both}"
                                   "        NEW.{o} := NEW.{n};\n"
                                   "    END IF;\n"
                                   "    RETURN NEW;\n"
@@ -52,6 +53,7 @@ static const char INSERT_MAPPED[] =
     "{look}"
     "        IF pg_catalog.record_image_ne(ROW(other), ROW(NEW.{n})) "
     "THEN\n"
+    "{both}"
     "{to_old}"
     "        END IF;\n"
     "    END IF;\n"
@@ -70,29 +72,36 @@ static const char UPDATE_MAPPED[] =
     "            END IF;\n"
     "{to_old}"
     "        END IF;\n"
-    "    ELSE\n"
+    "    {otherwise}\n"
     "{to_new}"
     "    END IF;\n"
     "    RETURN NEW;\n"
     "END\n";
 
+/* After the swap what the new column has is never made up from the old one. */
+static const char OTHERWISE[] = "ELSIF pg_catalog.record_image_ne(ROW(NEW.{o}), ROW(OLD.{o})) THEN";
+
+/* What says that a value cannot be converted; all else (a function that is gone, no memory) fails
+ * the statement: it says nothing about the value. */
+#define CANNOT_BE                                                                                  \
+    "        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception\n" \
+    "                    OR cannot_coerce THEN\n"
+
 /* What the old value would be in the new column; NULL where it cannot be. */
-static const char LOOK[] = "        BEGIN\n"
-                           "            other := pghaul.forward_{job}(NEW.{o});\n"
-                           "        EXCEPTION WHEN OTHERS THEN\n"
-                           "            other := NULL;\n"
-                           "        END;\n";
+static const char LOOK[] =
+    "        BEGIN\n"
+    "            other := pghaul.forward_{job}(NEW.{o});\n" CANNOT_BE "            other := NULL;\n"
+    "        END;\n";
 
 static const char LOOK_TOTAL[] = "        other := pghaul.forward_{job}(NEW.{o});\n";
 
 /* The follower, which becomes NULL rather than fail the statement: in a subtransaction, which costs
  * a microsecond or two, so not where that cannot be. */
-static const char TO_FOLLOWER[] = "        BEGIN\n"
-                                  "            NEW.{to} := {map}(NEW.{from});\n"
-                                  "        EXCEPTION WHEN OTHERS THEN\n"
-                                  "            NEW.{to} := NULL;\n"
-                                  "{count_lost}"
-                                  "        END;\n";
+static const char TO_FOLLOWER[] =
+    "        BEGIN\n"
+    "            NEW.{to} := {map}(NEW.{from});\n" CANNOT_BE "            NEW.{to} := NULL;\n"
+    "{count_lost}"
+    "        END;\n";
 
 static const char TO_LEADER[] = "        NEW.{to} := {map}(NEW.{from});\n";
 
@@ -103,6 +112,17 @@ static const char REFUSE[] =
     "            USING ERRCODE = 'object_not_in_prerequisite_state',\n"
     "                  HINT = 'write the other column, or begin anew with --back-using';\n";
 
+/* An INSERT that says both, differently: counted; once the old column is hidden nobody names it, so
+ * that is an INSERT without names of columns, which means another order of them. */
+static const char COUNT_CONFLICT[] =
+    "            PERFORM pg_catalog.nextval({conflict}::pg_catalog.regclass);\n";
+
+static const char REFUSE_HIDDEN[] =
+    "            RAISE EXCEPTION 'pghaul: column % is hidden: this INSERT gives it a value',\n"
+    "                {o_name}\n"
+    "                USING ERRCODE = 'object_not_in_prerequisite_state',\n"
+    "                      HINT = 'name the columns in the INSERT';\n";
+
 /* Without a way back, what was is given up: the value is not known any more. */
 static const char FORGET[] = "        NEW.{o} := NULL;\n"
                              "        PERFORM pg_catalog.nextval({lost}::pg_catalog.regclass);\n";
@@ -110,10 +130,17 @@ static const char FORGET[] = "        NEW.{o} := NULL;\n"
 static const char COUNT_LOST[] =
     "            PERFORM pg_catalog.nextval({lost}::pg_catalog.regclass);\n";
 
+/* The time, which every setval() writes to WAL, once a second in a session. */
 static const char SEEN[] =
     "        PERFORM pg_catalog.nextval({seen}::pg_catalog.regclass);\n"
-    "        PERFORM pg_catalog.setval({seen_at}::pg_catalog.regclass,\n"
-    "            pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::pg_catalog.int8);\n";
+    "        IF pg_catalog.current_setting({seen_setting}, true) IS DISTINCT FROM\n"
+    "               pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())\n"
+    "               ::pg_catalog.int8::pg_catalog.text THEN\n"
+    "            PERFORM pg_catalog.setval({seen_at}::pg_catalog.regclass,\n"
+    "                pg_catalog.set_config({seen_setting}, pg_catalog.date_part('epoch',\n"
+    "                    pg_catalog.clock_timestamp())::pg_catalog.int8::pg_catalog.text,\n"
+    "                    false)::pg_catalog.int8);\n"
+    "        END IF;\n";
 
 static const char CREATE_FUNCTION[] =
     "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger\n"
@@ -121,13 +148,16 @@ static const char CREATE_FUNCTION[] =
 
 /*
  * The row as the application's own triggers leave it: '~' sorts behind letters, digits and
- * underscores. UPDATE fires it only where one of the two has changed.
+ * underscores. UPDATE fires it only where one of the two has changed, or the new one is not filled:
+ * a row that is moved to a key that the backfill has passed is not met by it again.
  */
 static const char TRIGGERS[] = "CREATE TRIGGER {insert} BEFORE INSERT ON {table}\n"
                                "    FOR EACH ROW EXECUTE FUNCTION pghaul.sync_insert_{job}();\n"
                                "CREATE TRIGGER {update} BEFORE UPDATE ON {table}\n"
                                "    FOR EACH ROW WHEN (pg_catalog.record_image_ne(ROW(OLD.{o}, "
-                               "OLD.{n}), ROW(NEW.{o}, NEW.{n})))\n"
+                               "OLD.{n}), ROW(NEW.{o}, NEW.{n}))\n"
+                               "        OR (NEW.{n} IS NOT DISTINCT FROM NULL AND NEW.{o} IS "
+                               "DISTINCT FROM NULL))\n"
                                "    EXECUTE FUNCTION pghaul.sync_update_{job}();\n"
                                "CREATE TRIGGER {seen_trigger} BEFORE UPDATE OF {o} ON {table}\n"
                                "    FOR EACH STATEMENT EXECUTE FUNCTION pghaul.sync_seen_{job}();\n"
@@ -167,8 +197,14 @@ void sync_type_sql(const char *type, struct text *out)
     static const char *const KEYWORDS[] = {"bigint", "bit",      "boolean",  "character",
                                            "double", "integer",  "interval", "numeric",
                                            "real",   "smallint", "time",     "timestamp"};
-    size_t length = strcspn(type, " ([");
-    bool plain = memchr(type, '.', length) == NULL;
+    size_t length = 0;
+    bool plain = true;
+
+    for (bool quoted = false;
+         type[length] != '\0' && (quoted || strchr(" ([", type[length]) == NULL); length++) {
+        quoted = quoted != (type[length] == '"');
+        plain = plain && (quoted || type[length] != '.');
+    }
 
     for (size_t i = 0; i < sizeof(KEYWORDS) / sizeof(KEYWORDS[0]); i++)
         plain = plain && (strlen(KEYWORDS[i]) != length || strncmp(type, KEYWORDS[i], length) != 0);
@@ -193,6 +229,7 @@ void sync_expand(const struct sync *sync, const char *template, struct text *out
             {"new_type", sql_fragment(text_string(&new_type))},
             {"old_type", sql_fragment(text_string(&old_type))},
             {"seen", sql_literal(words.counters[0])}, {"seen_at", sql_literal(words.counters[1])},
+            {"seen_setting", sql_literal(words.counters[0])},
             {"conflict", sql_literal(words.counters[2])}, {"lost", sql_literal(words.counters[3])},
             {"insert", sql_ident(words.triggers[0])}, {"update", sql_ident(words.triggers[1])},
             {"seen_trigger", sql_ident(words.triggers[2])}));
@@ -203,8 +240,7 @@ static void map_sql(const struct sync *sync, const char *template, bool forward,
     struct sync_words words = sync_words_of(sync);
     TEXT_AUTO count = {0};
 
-    if (sync->swapped)
-        sync_expand(sync, COUNT_LOST, &count);
+    sync_expand(sync, COUNT_LOST, &count);
     sql_expand(out, template,
                SQL_NAMES({"job", sql_fragment(words.job)},
                          {"map", sql_fragment(words.maps[forward ? 0 : 1])},
@@ -230,14 +266,49 @@ static void to_new_sql(const struct sync *sync, bool insert, struct text *out)
         map_sql(sync, sync->swapped || sync->total ? TO_LEADER : TO_FOLLOWER, true, out);
 }
 
-static void to_old_sql(const struct sync *sync, struct text *out)
+/* Nothing leads back, and the new column was written: refused. But what agreed with the row as it
+ * was, as the backfill's value does, follows the old one where a trigger of the application's has
+ * changed that in this very update. */
+static void both_sql(const struct sync *sync, struct text *out)
+{
+    sync_expand(sync,
+                "        IF pg_catalog.record_image_ne(ROW(NEW.{o}), ROW(OLD.{o}))\n"
+                "           AND NOT pghaul.differ_{job}(OLD.{o}, NEW.{n}) THEN\n",
+                out);
+    to_new_sql(sync, false, out);
+    text_append(out, "        ELSE\n");
+    refuse_sql(sync, sync->new_column, out);
+    text_append(out, "        END IF;\n");
+}
+
+static void to_old_sql(const struct sync *sync, bool insert, struct text *out)
 {
     if (!sync->no_back)
         map_sql(sync, sync->swapped ? TO_FOLLOWER : TO_LEADER, false, out);
     else if (sync->swapped)
         sync_expand(sync, FORGET, out);
-    else
+    else if (insert)
         refuse_sql(sync, sync->new_column, out);
+    else
+        both_sql(sync, out);
+}
+
+/* In the branch in which the new value is not NULL; of a retype, where it does not agree. */
+static void both_inserted_sql(const struct sync *sync, struct text *out)
+{
+    TEXT_AUTO then = {0};
+
+    sync_expand(sync, sync->swapped ? REFUSE_HIDDEN : COUNT_CONFLICT, &then);
+    if (sync->same) {
+        sync_expand(sync,
+                    "        IF NEW.{o} IS DISTINCT FROM NULL\n"
+                    "           AND pg_catalog.record_image_ne(ROW(NEW.{o}), ROW(NEW.{n})) THEN\n",
+                    out);
+    } else {
+        sync_expand(sync, "        IF NEW.{o} IS DISTINCT FROM NULL THEN\n", out);
+    }
+    text_append(out, text_string(&then));
+    text_append(out, "        END IF;\n");
 }
 
 static void body_sql(const struct sync *sync, bool insert, struct text *out)
@@ -247,6 +318,8 @@ static void body_sql(const struct sync *sync, bool insert, struct text *out)
     TEXT_AUTO to_new = {0};
     TEXT_AUTO to_old = {0};
     TEXT_AUTO look = {0};
+    TEXT_AUTO otherwise = {0};
+    TEXT_AUTO both = {0};
     TEXT_AUTO new_type = {0};
     struct sync_words words = sync_words_of(sync);
     const char *template = sync->same ? (insert ? INSERT_SAME : UPDATE_SAME)
@@ -254,13 +327,17 @@ static void body_sql(const struct sync *sync, bool insert, struct text *out)
 
     sync_type_sql(sync->new_type, &new_type);
     sync_expand(sync, CHECK_TABLE, &check);
+    sync_expand(sync, sync->swapped ? OTHERWISE : "ELSE", &otherwise);
     if (insert && sync->count_inserts && !sync->swapped) {
         sync_expand(sync, "        IF NEW.{o} IS DISTINCT FROM NULL THEN\n", &count);
         sync_expand(sync, SEEN, &count);
         text_append(&count, "        END IF;\n");
     }
+    /* What the old column's default has put there nobody has said. */
+    if (insert && (sync->swapped || !sync->has_default))
+        both_inserted_sql(sync, &both);
     to_new_sql(sync, insert, &to_new);
-    to_old_sql(sync, &to_old);
+    to_old_sql(sync, insert, &to_old);
     sync_expand(sync, sync->total ? LOOK_TOTAL : LOOK, &look);
     sql_expand(out, template,
                SQL_NAMES({"check", sql_fragment(text_string(&check))},
@@ -268,8 +345,10 @@ static void body_sql(const struct sync *sync, bool insert, struct text *out)
                          {"new_type", sql_fragment(text_string(&new_type))},
                          {"conflict", sql_literal(words.counters[2])},
                          {"count_insert", sql_fragment(text_string(&count))},
+                         {"otherwise", sql_fragment(text_string(&otherwise))},
                          {"to_new", sql_fragment(text_string(&to_new))},
                          {"to_old", sql_fragment(text_string(&to_old))},
+                         {"both", sql_fragment(text_string(&both))},
                          {"look", sql_fragment(text_string(&look))}));
 }
 
@@ -277,7 +356,10 @@ static void settings_sql(const struct sync *sync, struct text *out)
 {
     if (!sync->pinned)
         return;
-    text_append(out, "\n    SET search_path = pg_catalog, pg_temp");
+    /* The user's: functions in his expression may be written for it. */
+    text_appendf(out, "\n    SET search_path = %s",
+                 strcmp(sync->search_path, "\"\"") == 0 ? "''" : sync->search_path);
+    text_append(out, strcmp(sync->search_path, "\"\"") == 0 ? "" : ", pg_temp");
     for (int i = 0; i < SESSION_MEANINGS; i++)
         if (sync->meaning->values[i] != NULL)
             sql_expand(out, "\n    SET {name} = {value}",
@@ -295,6 +377,7 @@ static void function_sql(const struct sync *sync, const char *name, const char *
                SQL_NAMES({"name", sql_fragment(name)},
                          {"settings", sql_fragment(text_string(&settings))},
                          {"body", sql_body(body)}));
+    text_appendf(sql, "REVOKE ALL ON FUNCTION %s() FROM PUBLIC;\n", name);
 }
 
 void sync_functions_sql(const struct sync *sync, struct text *sql)
@@ -306,9 +389,12 @@ void sync_functions_sql(const struct sync *sync, struct text *sql)
 
     body_sql(sync, true, &insert);
     body_sql(sync, false, &update);
-    text_append(&seen, "\nBEGIN\n");
+    /* Deeper is what a trigger does: of a foreign key, which names the column for its own reasons.
+     */
+    text_append(&seen,
+                "\nBEGIN\n    IF pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1 THEN\n");
     sync_expand(sync, SEEN, &seen);
-    text_append(&seen, "    RETURN NULL;\nEND\n");
+    text_append(&seen, "    END IF;\n    RETURN NULL;\nEND\n");
     function_sql(sync, words.functions[0], text_string(&insert), sql);
     function_sql(sync, words.functions[1], text_string(&update), sql);
     function_sql(sync, words.functions[2], text_string(&seen), sql);

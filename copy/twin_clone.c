@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "engine/pg/sqlstate.h"
+
 /* Neither defaults (one is set below) nor generation expressions: none reads the column. */
 static const char CLONE[] = "CREATE TEMPORARY TABLE {clone} (LIKE {table} INCLUDING CONSTRAINTS\n"
                             "    INCLUDING STORAGE INCLUDING COMPRESSION) USING heap";
@@ -319,8 +321,13 @@ static bool change_type(struct twin_reading *reading, struct error *error)
                          {"type", sql_fragment(reading->type)}));
     if (!session_set(session, "search_path", session_user_search_path(session), true, error))
         return false;
-    if (!twin_try(reading, &sql, error))
+    if (!twin_try(reading, &sql, error)) {
+        if (strcmp(error->sqlstate, SQLSTATE_DATATYPE_MISMATCH) == 0 &&
+            reading->column->default_sql != NULL)
+            error_hint(error, "ALTER COLUMN .. DROP DEFAULT first, and SET the new DEFAULT after "
+                              "finish");
         return error_context(error, "column %s as %s", reading->column->name, reading->type);
+    }
     return session_set(session, "search_path", "pg_catalog, pg_temp", true, error);
 }
 

@@ -368,6 +368,35 @@ static void a_cutover_gives_way_to_who_has_drawn_from_the_sequence(void)
     t_expect("SELECT id = pghaul_old_id FROM s.users WHERE name = 'drawn'", "t");
 }
 
+/* ------------------------------------------------------------------------------- while it fills */
+
+/* A row that is not filled yet takes a key that the walk has passed, or is written in the walk. */
+static void a_row_that_moves_behind_the_backfill_is_filled(void)
+{
+    struct t_process *job;
+    struct t_result result;
+
+    for (int i = 0; i < 2; i++) {
+        (void)t_fresh_database();
+        t_sql("CREATE TABLE t (id int PRIMARY KEY, v int, pad text);\n"
+              "INSERT INTO t SELECT i, i, repeat('x', 100) FROM generate_series(1, 6000) AS i;\n"
+              "ANALYZE t");
+        job = t_start("column", i == 0 ? "rename" : "retype", "t", "v", i == 0 ? "w" : "bigint",
+                      "--job", JOB, "-s", "workers=1", "-s", "span.size=64kB", "-s",
+                      "chunk.wal=64kB", "-s", "policy=fixed=100ms", NULL);
+        t_wait_until("SELECT to_regclass('pghaul.span') IS NOT NULL", "t", 20);
+        t_wait_until("SELECT count(*) > 0 FROM pghaul.span WHERE phase = 'backfill' AND rows > 0",
+                     "t", 20);
+        t_sql("UPDATE t SET id = -id WHERE id > 5000");
+        t_wait(job, &result);
+        t_expect_status(&result, 0);
+        t_expect("SELECT count(*) FROM t WHERE id < 0", "1000");
+        t_expect(t_format("SELECT count(*) FROM t WHERE v IS DISTINCT FROM %s",
+                          i == 0 ? "w" : "pghaul_new_v"),
+                 "0");
+    }
+}
+
 /* -------------------------------------------------------------------------------------- identity
  */
 
@@ -496,6 +525,7 @@ int main(void)
         t_test(an_abort_outwaits_who_uses_the_sequence),
         t_test(a_sequence_that_is_wide_already_stays_as_it_is),
         t_test(a_cutover_gives_way_to_who_has_drawn_from_the_sequence),
+        t_test(a_row_that_moves_behind_the_backfill_is_filled),
         t_test(an_identity_moves_with_its_state),
         t_test(a_renamed_identity_goes_on),
         t_test(a_column_of_a_composite_key_changes),

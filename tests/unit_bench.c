@@ -490,6 +490,8 @@ static void a_stall_is_charged_to_all_who_were_due(void)
     assert_true(report.late_ms_max > 100);
     assert_true(report.held_up_count > 0);
     assert_true(report.held_up_ms_max > 300);
+    assert_true(report.held_up_table_ms_max == report.held_up_ms_max);
+    assert_true(report.held_up_row_ms_max == 0);
     assert_non_null(strstr(report.held_up_sample, "LOCK TABLE orders"));
     traffic_report_deinit(&report);
 }

@@ -34,10 +34,10 @@ static const struct field column_plan_FIELDS[] = {
     FIELD_OF(FIELD_STRING, column_plan, decorate_sql),
     FIELD_OF(FIELD_STRING, column_plan, batch),
     FIELD_LIST_OF(column_plan, twin, twin_count, twin),
+    FIELD_LIST_OF(column_plan, before, before_count, twin),
     FIELD_OF(FIELD_STRING, column_plan, primary_tail),
     FIELD_OF(FIELD_STRING, column_plan, twin_filled),
     FIELD_OF(FIELD_STRING, column_plan, hidden_filled),
-    FIELD_STRINGS_OF(column_plan, hidden_definitions, hidden_count),
     FIELD_OF(FIELD_STRING, column_plan, sequence_type),
     {0},
 };
@@ -69,12 +69,20 @@ static bool complete_batch(struct run *run, struct error *error)
     TEXT_AUTO value = {0};
 
     if (!session_query(run->session, &rows,
-                       "SELECT facts ->> 'columns_seen' FROM pghaul.job WHERE id = $1::bigint",
+                       "SELECT facts ->> 'columns_seen', facts ? 'filled'\n"
+                       "  FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(run->job.id)), error))
         return false;
     sync_forward_sql(&sync, &value);
     plan->batch_plan.columns_seen = arena_copy(&plan->batch_plan.arena, rows_text(&rows, 0, 0));
     plan->batch_plan.columns[0].value = arena_copy(&plan->batch_plan.arena, text_string(&value));
+    if (rows_bool(&rows, 0, 1)) {
+        TEXT_AUTO where = {0};
+
+        sql_expand(&where, "r.{twin} IS NOT DISTINCT FROM NULL",
+                   SQL_NAMES({"twin", sql_ident(plan->twin_column)}));
+        plan->batch_plan.where = arena_copy(&plan->batch_plan.arena, text_string(&where));
+    }
     return true;
 }
 
@@ -92,6 +100,11 @@ static bool column_load(struct run *run, struct error *error)
 bool column_swapped(const struct run *run)
 {
     return job_is(&run->job, "cut_over") || job_is(&run->job, "finished");
+}
+
+static bool has_default(const struct column_plan *plan)
+{
+    return plan->twin->old_default_sql != NULL || plan->twin->identity != '\0';
 }
 
 struct sync column_sync(const struct run *run, bool swapped)
@@ -112,7 +125,9 @@ struct sync column_sync(const struct run *run, bool swapped)
         .total = plan->total,
         .no_back = plan->using != NULL && plan->back_using == NULL,
         .pinned = plan->pinned,
-        .count_inserts = plan->twin->old_default_sql == NULL && plan->twin->identity == '\0',
+        .search_path = plan->search_path,
+        .count_inserts = plan->using == NULL && !has_default(plan),
+        .has_default = has_default(plan),
         .meaning = &run->job.meaning,
     };
 }
@@ -165,6 +180,7 @@ static const struct phase PHASES[] = {
      .what = "give the new column what the old one has: indexes concurrently, constraints NOT "
              "VALID and validated, NOT NULL",
      .lock = "SHARE UPDATE EXCLUSIVE; stronger ones for milliseconds, by the ladder",
+     .plan = column_constrain_plan,
      .forward = column_constrain_forward},
     {.name = "verify",
      .what = "compare both columns in every row, in one snapshot",
@@ -245,18 +261,12 @@ static bool refuse_used(struct run *run, struct error *error)
                              .table = plan->table,
                              .column = plan->column,
                              .instead = plan->new_name,
-                             .stays = plan->using != NULL};
+                             .stays = plan->using != NULL,
+                             .keys = plan->twin->constraints,
+                             .key_count = plan->twin->constraint_count};
     struct arena arena = {0};
-    const char **keys =
-        arena_alloc(&arena, sizeof(char *) * (size_t)(plan->twin->constraint_count + 1));
-    bool ok;
-
-    for (int i = 0; i < plan->twin->constraint_count; i++)
-        keys[i] = plan->twin->constraints[i].name;
-    keys[plan->twin->constraint_count] = NULL;
-    use.keys = keys;
-    ok = (use.stays || recent_writes(run, &arena, &use.writes, error)) &&
-         column_refuse_used(run, &use, error);
+    bool ok = (use.stays || recent_writes(run, &arena, &use.writes, error)) &&
+              column_refuse_used(run, &use, error);
     arena_deinit(&arena);
     return ok;
 }
@@ -268,7 +278,8 @@ static bool column_cutover(struct run *run, struct error *error)
     if (!job_is(&run->job, "ready") && job_open(&run->job) && !reach_ready(run, error))
         return false;
     return lead_in(run, "ready", "cutover", error) && (run->force || refuse_used(run, error)) &&
-           column_swap(run, error) && run_unlead(run, error);
+           (run->force || column_check_before(run, error)) && column_swap(run, error) &&
+           run_unlead(run, error);
 }
 
 /* The names are back in milliseconds; what both columns must have is looked at again after that. */
@@ -302,6 +313,20 @@ static bool abort_it(struct run *run, struct error *error)
     return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
            column_load(run, error) && run_until(run, column_abort, "aborted", error) &&
            run_unlead(run, error);
+}
+
+/* Cut over, it keeps itself up; but a rollback may have been killed. */
+static bool column_keep_up(struct run *run, struct error *error)
+{
+    if (!job_is(&run->job, "cut_over"))
+        return true;
+    if (!run_lead(run, error))
+        return false;
+    if (job_is(&run->job, "cut_over") &&
+        (!column_load(run, error) || !column_give_up_back(run, error) ||
+         !column_settle_references(run, error)))
+        return false;
+    return run_unlead(run, error);
 }
 
 /* ----------------------------------------------------------------------------------------- words
@@ -369,5 +394,6 @@ const struct kind column_kind = {
     .rollback = column_rollback,
     .finish = finish,
     .abort = abort_it,
+    .keep_up = column_keep_up,
     .numbers = column_numbers,
 };

@@ -33,6 +33,8 @@ struct column_options {
     const char *back_using; /* NULL, with `using`: no way back */
     const char *job_name;
     struct settings settings;
+    bool dry_run; /* what can only be said by doing it is done, in a transaction that is rolled
+                     back */
 };
 
 /* Plans the job in run->job, and says what it will do. The table is not touched, nothing stored. */

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "copy/kinds/column_add_parts.h"
+#include "copy/kinds/column_name.h"
 #include "copy/lock.h"
 #include "copy/statement.h"
 #include "engine/pg/sql.h"
@@ -413,7 +414,8 @@ static bool prepare(struct column_add_preparation *prep, struct report *report, 
     addition_fill_job(prep->run, &column_add_kind, prep->table, options->job_name, "definition",
                       options->definition, &options->settings);
     fill_report(prep, report);
-    return true;
+    return column_report_publications(session, prep->table->oid,
+                                      &(struct column_sent){.added = plan->column}, report, error);
 }
 
 bool column_add_prepare(struct run *run, const struct column_add_options *options,

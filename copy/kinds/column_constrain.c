@@ -3,6 +3,7 @@
 
 #include "copy/kinds/column_parts.h"
 #include "copy/lock.h"
+#include "copy/statement.h"
 #include "engine/pg/sql.h"
 
 /* -------------------------------------------------------------------------------------- what is
@@ -94,7 +95,7 @@ static bool exists(struct run *run, const char *sql, const char *a, const char *
     return true;
 }
 
-static bool create_functions(struct run *run, const struct sync *sync, struct error *error)
+bool column_create_functions(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
     struct sync_maps maps = {.forward = plan->using,
@@ -102,6 +103,13 @@ static bool create_functions(struct run *run, const struct sync *sync, struct er
                              .back = plan->back_using,
                              .back_parameter = plan->column,
                              .search_path = plan->search_path};
+    struct sync sync = column_sync(run, false);
+
+    return sync_create(run, &sync, &maps, error);
+}
+
+static bool create_functions(struct run *run, struct error *error)
+{
     TEXT_AUTO name = {0};
     bool there;
 
@@ -111,7 +119,7 @@ static bool create_functions(struct run *run, const struct sync *sync, struct er
         return false;
     if (there)
         return true;
-    if (session_begin(run->session, error) && sync_create(run, sync, &maps, error) &&
+    if (session_begin(run->session, error) && column_create_functions(run, error) &&
         session_commit(run->session, error))
         return true;
     session_rollback(run->session);
@@ -156,11 +164,33 @@ bool column_expand_forward(struct run *run, struct error *error)
 
     column_lock_name(column_plan_of(run), &tables);
     change.tables = text_string(&tables);
-    return sync_check(run->session, sync.table_oid, error) && create_functions(run, &sync, error) &&
+    return sync_check(run->session, sync.table_oid, error) && create_functions(run, error) &&
            lock_and_change(run, &change, &lock, error);
 }
 
 /* ------------------------------------------------------------------------------------ constrain */
+
+/*
+ * What takes SHARE UPDATE EXCLUSIVE by itself: under that lock, by the ladder, which an autovacuum
+ * on the table gives way to; the session's lock_timeout is too short for that.
+ */
+static bool change_gently(struct run *run, bool (*work)(struct run *, void *, struct error *),
+                          void *arg, struct error *error)
+{
+    struct lock_change change = {
+        .what_for = "constrain", .mode = "SHARE UPDATE EXCLUSIVE", .work = work, .arg = arg};
+    struct lock_report lock;
+    TEXT_AUTO tables = {0};
+
+    column_lock_name(column_plan_of(run), &tables);
+    change.tables = text_string(&tables);
+    return lock_and_change(run, &change, &lock, error);
+}
+
+static bool ddl_under_lock(struct run *run, void *arg, struct error *error)
+{
+    return run_ddl(run, arg, error);
+}
 
 static bool build_indexes(struct run *run, struct error *error)
 {
@@ -173,7 +203,7 @@ static bool build_indexes(struct run *run, struct error *error)
         spec = column_index_spec(plan, &twin->indexes[i]);
         if (!online_index_build(run, &spec, error) ||
             (twin->indexes[i].statistics_sql != NULL &&
-             !session_run(run->session, twin->indexes[i].statistics_sql, error)))
+             !change_gently(run, ddl_under_lock, (void *)twin->indexes[i].statistics_sql, error)))
             return false;
     }
     if (plan->primary_tail == NULL)
@@ -242,9 +272,13 @@ bool column_restore_references(struct run *run, struct error *error)
     return true;
 }
 
-static bool set_not_null(struct run *run, void *arg, struct error *error)
+void column_filled_sql(const struct column_plan *plan, const struct constraint_spec *spec,
+                       struct text *sql)
 {
-    return run_ddl(run, arg, error);
+    column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n",
+                  plan->twin_column, sql);
+    online_constraint_drop_sql(spec, sql);
+    text_append(sql, ";\n");
 }
 
 /* The scan is that of the check; what needs the strong lock reads no row. */
@@ -252,7 +286,7 @@ static bool fill_twin(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
     struct lock_change change = {
-        .what_for = "not null", .mode = "ACCESS EXCLUSIVE", .work = set_not_null};
+        .what_for = "not null", .mode = "ACCESS EXCLUSIVE", .work = ddl_under_lock};
     struct constraint_spec spec;
     struct lock_report lock;
     TEXT_AUTO name = {0};
@@ -272,12 +306,23 @@ static bool fill_twin(struct run *run, struct error *error)
     if (!add_and_validate(run, &spec, true, error))
         return false;
     column_lock_name(plan, &tables);
-    column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n",
-                  plan->twin_column, &sql);
-    online_constraint_drop_sql(&spec, &sql);
+    column_filled_sql(plan, &spec, &sql);
     change.tables = text_string(&tables);
+    change.table_oid = plan->table_oid;
     change.arg = (void *)text_string(&sql);
     return lock_and_change(run, &change, &lock, error);
+}
+
+void column_statistics_sql(const struct twin_statistics *statistics, struct text *sql)
+{
+    const struct sql_name *names =
+        SQL_NAMES({"name", sql_table(statistics->schema, statistics->twin_name)},
+                  {"definition", sql_fragment(statistics->definition)},
+                  {"target", sql_fragment(NUMBER(statistics->target))});
+
+    sql_expand(sql, "CREATE STATISTICS IF NOT EXISTS {name} {definition}", names);
+    if (statistics->target >= 0)
+        sql_expand(sql, ";\nALTER STATISTICS {name} SET STATISTICS {target}", names);
 }
 
 static bool create_statistics(struct run *run, struct error *error)
@@ -285,43 +330,65 @@ static bool create_statistics(struct run *run, struct error *error)
     const struct twin *twin = column_plan_of(run)->twin;
 
     for (int i = 0; i < twin->statistics_count; i++) {
-        const struct twin_statistics *statistics = &twin->statistics[i];
         TEXT_AUTO sql = {0};
 
-        sql_expand(&sql, "CREATE STATISTICS IF NOT EXISTS {name} {definition}",
-                   SQL_NAMES({"name", sql_table(statistics->schema, statistics->twin_name)},
-                             {"definition", sql_fragment(statistics->definition)}));
-        if (statistics->target >= 0)
-            sql_expand(&sql, ";\nALTER STATISTICS {name} SET STATISTICS {target}",
-                       SQL_NAMES({"name", sql_table(statistics->schema, statistics->twin_name)},
-                                 {"target", sql_fragment(NUMBER(statistics->target))}));
-        if (!run_ddl(run, text_string(&sql), error))
+        column_statistics_sql(&twin->statistics[i], &sql);
+        if (!change_gently(run, ddl_under_lock, (void *)text_string(&sql), error))
             return false;
     }
     return true;
 }
 
-/* Comment and grants; what the planner should know of the twin before it is used. */
-static bool decorate(struct run *run, struct error *error)
+static bool decorate_under_lock(struct run *run, void *arg, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
-    TEXT_AUTO analyze = {0};
+
+    (void)arg;
+    return (plan->decorate_sql[0] == '\0' || run_ddl(run, plan->decorate_sql, error)) &&
+           job_set_fact(run->session, &run->job, "decorated", "true", error);
+}
+
+void column_analyze_sql(const struct column_plan *plan, struct text *sql)
+{
+    column_expand(plan, "ANALYZE {table} ({column})", plan->twin_column, sql);
+}
+
+/* What the planner should know of the twin before it is used. */
+static bool analyze(struct run *run, struct error *error)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    struct statement statement = {
+        .what = "analyze", .limit_ms = run->job.settings.snapshot_wait_ms, .heeds_abort = true};
+    TEXT_AUTO sql = {0};
+    bool gave_way = true;
+
+    column_analyze_sql(plan, &sql);
+    statement.sql = text_string(&sql);
+    for (int times = 1; gave_way; times++)
+        if (!statement_run(run, &statement, &gave_way, error) ||
+            (gave_way && !statement_pause(run, &statement, times, error)))
+            return false;
+    return true;
+}
+
+/* Comment and grants, once: a second time they could not be told from the application's. */
+static bool decorate(struct run *run, struct error *error)
+{
     ROWS_AUTO rows = {0};
 
     if (!session_query(run->session, &rows,
                        "SELECT facts ? 'decorated' FROM pghaul.job WHERE id = $1::bigint",
                        PARAMS(NUMBER(run->job.id)), error))
         return false;
-    if (!rows_bool(&rows, 0, 0) &&
-        !(session_begin(run->session, error) &&
-          (plan->decorate_sql[0] == '\0' || run_ddl(run, plan->decorate_sql, error)) &&
-          job_set_fact(run->session, &run->job, "decorated", "true", error) &&
-          session_commit(run->session, error))) {
-        session_rollback(run->session);
-        return false;
-    }
-    column_expand(plan, "ANALYZE {table} ({column})", plan->twin_column, &analyze);
-    return session_run_text(run->session, &analyze, error);
+    return (rows_bool(&rows, 0, 0) || change_gently(run, decorate_under_lock, NULL, error)) &&
+           analyze(run, error);
+}
+
+/* From now on a row whose new column has a value is left as it is, also when all rows are visited
+ * again: it may have been written there, without the triggers. verify finds what does not agree. */
+bool column_constrain_plan(struct run *run, struct error *error)
+{
+    return job_set_fact(run->session, &run->job, "filled", "true", error);
 }
 
 bool column_constrain_forward(struct run *run, struct error *error)
@@ -333,37 +400,53 @@ bool column_constrain_forward(struct run *run, struct error *error)
 
 /* --------------------------------------------------------------------------------------- verify */
 
-static bool keep_verified(struct run *run, int64_t rows, int64_t differences, const char *armed,
-                          struct error *error)
+/* What is compared again under the lock of the swap. */
+struct verified {
+    struct text armed;
+    int64_t failed; /* values that could not be converted so far */
+};
+
+static bool keep_verified(struct run *run, int64_t rows, int64_t differences,
+                          const struct verified *verified, struct error *error)
 {
     TEXT_AUTO fact = {0};
     TEXT_AUTO quoted = {0};
 
     text_appendf(&fact, "{\"rows\": %" PRId64 ", \"differences\": %" PRId64 "}", rows, differences);
-    text_appendf(&quoted, "\"%s\"", armed);
+    text_appendf(&quoted, "\"%s\"", text_string(&verified->armed));
     return job_set_fact(run->session, &run->job, "verify", text_string(&fact), error) &&
-           job_set_fact(run->session, &run->job, "armed", text_string(&quoted), error);
+           job_set_fact(run->session, &run->job, "armed", text_string(&quoted), error) &&
+           job_set_fact(run->session, &run->job, "failed", NUMBER(verified->failed), error);
 }
 
-/*
- * The triggers' state is read before the rows: had somebody disabled them in between, or does he
- * later, it is another one under the lock of the swap.
+/* Before the rows: what happens in between, or later, differs from it under the lock of the swap.
  */
-bool column_verify_forward(struct run *run, struct error *error)
+static bool look_before(struct run *run, const struct sync *sync, struct verified *verified,
+                        struct error *error)
+{
+    struct arena arena = {0};
+    struct sync_counts counts = {0};
+    bool ok = sync_check(run->session, sync->table_oid, error) &&
+              sync_counts(run->session, sync, &arena, &counts, error) &&
+              sync_armed(run->session, sync, &verified->armed, error);
+
+    verified->failed = counts.lost;
+    arena_deinit(&arena);
+    if (ok && verified->armed.used == 0)
+        return error_set(error, ERROR_AGAIN, "a trigger that keeps the columns equal is disabled");
+    return ok;
+}
+
+static bool verify(struct run *run, struct verified *verified, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
     struct sync sync = column_sync(run, false);
-    TEXT_AUTO armed = {0};
     TEXT_AUTO sample = {0};
     int64_t rows, differences;
 
-    if (!sync_check(run->session, plan->table_oid, error) ||
-        !sync_armed(run->session, &sync, &armed, error))
-        return false;
-    if (armed.used == 0)
-        return error_set(error, ERROR_AGAIN, "a trigger that keeps the columns equal is disabled");
-    if (!sync_verify(run, &sync, plan->image, plan->key_sql, &rows, &differences, &sample, error) ||
-        !keep_verified(run, rows, differences, text_string(&armed), error))
+    if (!look_before(run, &sync, verified, error) ||
+        !sync_verify(run, &sync, plan->image, plan->key_sql, &rows, &differences, &sample, error) ||
+        !keep_verified(run, rows, differences, verified, error))
         return false;
     if (differences == 0)
         return true;
@@ -374,4 +457,13 @@ bool column_verify_forward(struct run *run, struct error *error)
                       "%s was not written there, or its value cannot be converted: mend the rows, "
                       "then pghaul resume %s",
                       plan->twin_column, SHELL_WORD(run->job.name));
+}
+
+bool column_verify_forward(struct run *run, struct error *error)
+{
+    struct verified verified = {0};
+    bool ok = verify(run, &verified, error);
+
+    text_deinit(&verified.armed);
+    return ok;
 }

@@ -6,41 +6,30 @@
 
 #include "copy/fields.h"
 #include "copy/kinds/addition.h"
+#include "copy/kinds/column_drop_parts.h"
 #include "copy/kinds/column_name.h"
 #include "copy/lock.h"
-#include "copy/online_constraint.h"
 #include "engine/base/clock.h"
 #include "engine/pg/sql.h"
 #include "engine/pg/sqlstate.h"
 
-struct drop_plan {
-    struct arena arena;
-    uint32_t table_oid;
-    const char *schema;
-    const char *table;
-    const char *column;
-    const char *hidden;
-    bool loosen;        /* NOT NULL, and nothing gives new rows a value */
-    const char *filled; /* CHECK (column IS NOT NULL) NOT VALID, as the server prints it */
-};
-
 static const struct field drop_plan_FIELDS[] = {
-    FIELD_OF(FIELD_OID, drop_plan, table_oid), FIELD_OF(FIELD_STRING, drop_plan, schema),
-    FIELD_OF(FIELD_STRING, drop_plan, table),  FIELD_OF(FIELD_STRING, drop_plan, column),
-    FIELD_OF(FIELD_STRING, drop_plan, hidden), FIELD_OF(FIELD_BOOL, drop_plan, loosen),
-    FIELD_OF(FIELD_STRING, drop_plan, filled), {0},
+    FIELD_OF(FIELD_OID, drop_plan, table_oid),
+    FIELD_OF(FIELD_STRING, drop_plan, schema),
+    FIELD_OF(FIELD_STRING, drop_plan, table),
+    FIELD_OF(FIELD_STRING, drop_plan, column),
+    FIELD_OF(FIELD_STRING, drop_plan, hidden),
+    FIELD_LIST_OF(drop_plan, not_null, not_null_count, not_null),
+    FIELD_OF(FIELD_BOOL, drop_plan, unchecked),
+    FIELD_OF(FIELD_STRING, drop_plan, comment),
+    {0},
 };
-
-static struct drop_plan *plan_of(const struct run *run)
-{
-    return run->kind_state;
-}
 
 static void drop_unload(struct run *run)
 {
     if (run->kind_state == NULL)
         return;
-    arena_deinit(&plan_of(run)->arena);
+    arena_deinit(&drop_plan_of(run)->arena);
     free(run->kind_state);
     run->kind_state = NULL;
 }
@@ -49,8 +38,8 @@ static bool drop_load(struct run *run, struct error *error)
 {
     drop_unload(run);
     run->kind_state = memory_zero(1, sizeof(struct drop_plan));
-    return fields_from_json(run->job.plan, drop_plan_FIELDS, &plan_of(run)->arena, plan_of(run),
-                            error);
+    return fields_from_json(run->job.plan, drop_plan_FIELDS, &drop_plan_of(run)->arena,
+                            drop_plan_of(run), error);
 }
 
 /* --------------------------------------------------------------------------------- hide and back
@@ -65,7 +54,7 @@ static void expand(const struct drop_plan *plan, const char *template, struct te
 
 static void hide_sql(const struct drop_plan *plan, struct text *sql)
 {
-    if (plan->loosen)
+    if (plan->not_null_count > 0)
         expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL;\n", sql);
     expand(plan, "ALTER TABLE {table} RENAME COLUMN {column} TO {hidden};\n", sql);
 }
@@ -83,6 +72,7 @@ static void drop_sql(const struct drop_plan *plan, struct text *sql)
 /* One change of the table's metadata, and of the job's state with it. */
 struct step {
     const char *what_for;
+    bool (*look)(struct run *run, struct error *error); /* under the lock; NULL: nothing */
     void (*sql)(const struct drop_plan *plan, struct text *sql);
     const char *state;
     const char *phase;
@@ -90,21 +80,30 @@ struct step {
     int64_t locked_us;
 };
 
+/* What is done is before `phase`, which comes next. */
+static bool set_phase(struct run *run, const char *phase, struct error *error)
+{
+    return session_execute(run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint",
+                           PARAMS(NUMBER(run->job.id), phase), NULL, error) &&
+           session_execute(run->session,
+                           "UPDATE pghaul.phase AS p\n"
+                           "   SET state = CASE WHEN p.number < here.number THEN 'done'\n"
+                           "                    ELSE 'pending' END\n"
+                           "  FROM pghaul.phase AS here\n"
+                           " WHERE p.job = $1::bigint AND here.job = p.job AND here.name = $2",
+                           PARAMS(NUMBER(run->job.id), phase), NULL, error);
+}
+
 static bool step_under_lock(struct run *run, void *arg, struct error *error)
 {
     struct step *step = arg;
     TEXT_AUTO sql = {0};
 
     step->locked_us = clock_us();
-    step->sql(plan_of(run), &sql);
-    return run_ddl(run, text_string(&sql), error) &&
-           session_execute(run->session, "UPDATE pghaul.job SET phase = $2 WHERE id = $1::bigint",
-                           PARAMS(NUMBER(run->job.id), step->phase), NULL, error) &&
-           session_execute(run->session,
-                           "UPDATE pghaul.phase SET state = CASE name WHEN $2 THEN 'pending'\n"
-                           "       ELSE 'done' END\n"
-                           " WHERE job = $1::bigint AND name IN ('ready', 'cutover')",
-                           PARAMS(NUMBER(run->job.id), step->phase), NULL, error) &&
+    if (step->look != NULL && !step->look(run, error))
+        return false;
+    step->sql(drop_plan_of(run), &sql);
+    return run_ddl(run, text_string(&sql), error) && set_phase(run, step->phase, error) &&
            job_set_state(run->session, &run->job, step->state, NULL, error);
 }
 
@@ -118,8 +117,9 @@ static bool take_step(struct run *run, struct step *step, struct error *error)
     TEXT_AUTO tables = {0};
     TEXT_AUTO fact = {0};
 
-    expand(plan_of(run), "ONLY {table}", &tables);
+    expand(drop_plan_of(run), "ONLY {table}", &tables);
     change.tables = text_string(&tables);
+    change.table_oid = drop_plan_of(run)->table_oid;
     if (!lock_and_change(run, &change, &lock, error))
         return false;
     text_appendf(&fact, "{\"attempts\": %d, \"waited_ms\": %" PRId64 ", \"held_ms\": %" PRId64 "}",
@@ -128,56 +128,14 @@ static bool take_step(struct run *run, struct step *step, struct error *error)
            job_set_fact(run->session, &run->job, step->fact, text_string(&fact), error);
 }
 
-/* NOT NULL again, by a check that reads the rows first. Rows without a value are in the way: then
- * it stays away, and the job's facts, and a warning, say so. */
-static bool set_not_null(struct run *run, void *arg, struct error *error)
-{
-    return run_ddl(run, arg, error);
-}
-
-static bool tighten(struct run *run, struct error *error)
-{
-    const struct drop_plan *plan = plan_of(run);
-    TEXT_AUTO name = {0};
-    TEXT_AUTO tables = {0};
-    TEXT_AUTO sql = {0};
-    struct constraint_spec spec = {.table_oid = plan->table_oid,
-                                   .schema = plan->schema,
-                                   .table = plan->table,
-                                   .type = 'c',
-                                   .definition = plan->filled};
-    struct lock_change change = {
-        .what_for = "not null", .mode = "ACCESS EXCLUSIVE", .work = set_not_null};
-    struct lock_report lock;
-
-    if (!plan->loosen)
-        return true;
-    text_appendf(&name, "pghaul_%" PRIu32 "_filled", plan->table_oid);
-    spec.name = text_string(&name);
-    if (!online_constraint_add(run, &spec, NULL, error))
-        return false;
-    if (!online_constraint_validate(run, &spec, error)) {
-        if (strcmp(error->sqlstate, SQLSTATE_CHECK_VIOLATION) != 0)
-            return false;
-        error_clear(error);
-        log_warning(run->log,
-                    "rows were inserted without %s: it stays nullable; fill them, then pghaul "
-                    "column not-null %s %s",
-                    plan->column, plan->table, plan->column);
-        return online_constraint_drop(run, &spec, 0, error);
-    }
-    expand(plan, "ONLY {table}", &tables);
-    expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n", &sql);
-    online_constraint_drop_sql(&spec, &sql);
-    change.tables = text_string(&tables);
-    change.arg = (void *)text_string(&sql);
-    return lock_and_change(run, &change, &lock, error);
-}
-
 /* ----------------------------------------------------------------------------------------- verbs
  */
 
 static const struct phase PHASES[] = {
+    {.name = "tighten",
+     .what = "after a rollback: NOT NULL again, if it was; at first nothing",
+     .lock = "SHARE UPDATE EXCLUSIVE; ACCESS EXCLUSIVE for milliseconds, by the ladder",
+     .forward = column_drop_tighten},
     {.name = "ready", .what = "the column is as it was; wait for cutover", .lock = "none"},
     {.name = "cutover",
      .what = "hide the column: its name goes, its values stay",
@@ -197,14 +155,22 @@ static bool may(const struct run *run, const char *state, const char *verb, stru
            job_refuse(&run->job, text_string(&why), "pghaul status shows what comes next", error);
 }
 
+/* The state, and the plan, may be others once this process leads. */
 static bool lead_in(struct run *run, const char *state, const char *verb, struct error *error)
 {
-    return may(run, state, verb, error) && run_lead(run, error) && may(run, state, verb, error);
+    return may(run, state, verb, error) && run_lead(run, error) && may(run, state, verb, error) &&
+           drop_load(run, error);
+}
+
+static bool reach_ready(struct run *run, struct error *error)
+{
+    return phases_run(run, &column_drop_kind, "ready", error) &&
+           job_refresh(run->session, &run->job, error);
 }
 
 static bool refuse_used(struct run *run, struct error *error)
 {
-    const struct drop_plan *plan = plan_of(run);
+    const struct drop_plan *plan = drop_plan_of(run);
 
     return column_refuse_used(run,
                               &(struct column_use){.table_oid = plan->table_oid,
@@ -216,10 +182,28 @@ static bool refuse_used(struct run *run, struct error *error)
 
 /* The steps, for run_until(). */
 
+static const char *plan_json(struct run *run)
+{
+    TEXT_AUTO json = {0};
+
+    fields_to_json(drop_plan_FIELDS, drop_plan_of(run), &json);
+    return arena_copy(&run->job.arena, text_string(&json));
+}
+
+/* What rollback gives back is what the column had when it was hidden. */
+static bool look_again(struct run *run, struct error *error)
+{
+    return column_drop_read_not_null(run->session, drop_plan_of(run), error) &&
+           session_execute(run->session,
+                           "UPDATE pghaul.job SET plan = $2::jsonb WHERE id = $1::bigint",
+                           PARAMS(NUMBER(run->job.id), plan_json(run)), NULL, error);
+}
+
 static bool hide(struct run *run, struct error *error)
 {
     return take_step(run,
                      &(struct step){.what_for = "cutover",
+                                    .look = look_again,
                                     .sql = hide_sql,
                                     .state = "cut_over",
                                     .phase = "finish",
@@ -232,8 +216,8 @@ static bool show(struct run *run, struct error *error)
     return take_step(run,
                      &(struct step){.what_for = "rollback",
                                     .sql = show_sql,
-                                    .state = "ready",
-                                    .phase = "ready",
+                                    .state = "running",
+                                    .phase = "tighten",
                                     .fact = "rollback"},
                      error);
 }
@@ -251,15 +235,18 @@ static bool drop_cutover(struct run *run, struct error *error)
 {
     if (job_is(&run->job, "cut_over"))
         return true;
+    if (!job_is(&run->job, "ready") && job_open(&run->job) && !reach_ready(run, error))
+        return false;
     return lead_in(run, "ready", "cutover", error) && (run->force || refuse_used(run, error)) &&
            run_until(run, hide, "cut_over", error) && run_unlead(run, error);
 }
 
+/* The name is back in milliseconds; NOT NULL, which reads the table, comes after that. */
 static bool drop_rollback(struct run *run, bool accept_loss, struct error *error)
 {
     (void)accept_loss; /* nothing is lost by it */
-    return lead_in(run, "cut_over", "rollback", error) && run_until(run, show, "ready", error) &&
-           tighten(run, error) && run_unlead(run, error);
+    return lead_in(run, "cut_over", "rollback", error) && run_until(run, show, "running", error) &&
+           reach_ready(run, error);
 }
 
 static bool drop_finish(struct run *run, struct error *error)
@@ -278,33 +265,34 @@ static bool drop_finish(struct run *run, struct error *error)
     return false;
 }
 
+static bool may_abort(const struct run *run, struct error *error)
+{
+    if (job_is(&run->job, "cut_over"))
+        return job_refuse(&run->job, "is cut over",
+                          "pghaul rollback gives the column its name back; then abort", error);
+    return job_open(&run->job) || job_refuse(&run->job, "is over", "there is nothing left", error);
+}
+
+/* A rollback that got no further than the name is completed; its work heeds an abort, which this is
+ * itself. */
+static bool complete_rollback(struct run *run, struct error *error)
+{
+    return strcmp(run->job.phase, "tighten") != 0 ||
+           (job_set_wanted(run->session, &run->job, "run", error) && drop_load(run, error) &&
+            column_drop_tighten(run, error));
+}
+
 static bool drop_abort(struct run *run, struct error *error)
 {
     if (job_is(&run->job, "aborted"))
         return true;
-    if (job_is(&run->job, "cut_over"))
-        return job_refuse(&run->job, "is cut over",
-                          "pghaul rollback gives the column its name back; then abort", error);
-    return (job_open(&run->job) ||
-            job_refuse(&run->job, "is over", "there is nothing left", error)) &&
-           run_lead(run, error) && job_set_state(run->session, &run->job, "aborted", NULL, error) &&
-           run_unlead(run, error);
+    return may_abort(run, error) && run_lead(run, error) && may_abort(run, error) &&
+           complete_rollback(run, error) &&
+           job_set_state(run->session, &run->job, "aborted", NULL, error) && run_unlead(run, error);
 }
 
 /* ---------------------------------------------------------------------------------------- prepare
  */
-
-static bool print_filled(struct run *run, struct drop_plan *plan, struct error *error)
-{
-    ROWS_AUTO rows = {0};
-
-    if (!session_query(run->session, &rows,
-                       "SELECT format('CHECK ((%I IS NOT NULL)) NOT VALID', $1::text)",
-                       PARAMS(plan->column), error))
-        return false;
-    plan->filled = arena_copy(&plan->arena, rows_text(&rows, 0, 0));
-    return true;
-}
 
 static bool refuse_key(const struct table *table, const struct table_column *column,
                        struct error *error)
@@ -321,20 +309,19 @@ static bool refuse_key(const struct table *table, const struct table_column *col
 
 static void describe(struct run *run, struct report *report)
 {
-    void (*const builders[])(const struct drop_plan *plan, struct text *sql) = {NULL, hide_sql,
-                                                                                drop_sql};
+    void (*const builders[])(const struct drop_plan *plan, struct text *sql) = {NULL, NULL,
+                                                                                hide_sql, drop_sql};
     TEXT_AUTO tables = {0};
 
-    expand(plan_of(run), "ONLY {table}", &tables);
+    expand(drop_plan_of(run), "ONLY {table}", &tables);
     for (int i = 0; PHASES[i].name != NULL; i++) {
         TEXT_AUTO script = {0};
         TEXT_AUTO sql = {0};
 
         if (builders[i] != NULL) {
-            builders[i](plan_of(run), &sql);
-            lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", &script);
-            sql_add(&script, text_string(&sql));
-            sql_add(&script, SESSION_COMMIT);
+            builders[i](drop_plan_of(run), &sql);
+            lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql),
+                              &script);
         }
         report_add_phase(report, &(struct report_phase){.name = PHASES[i].name,
                                                         .what = PHASES[i].what,
@@ -347,9 +334,8 @@ static void describe(struct run *run, struct report *report)
 static bool fill_plan(struct run *run, const struct column_drop_options *options,
                       const struct table *table, struct error *error)
 {
-    struct drop_plan *plan = plan_of(run);
+    struct drop_plan *plan = drop_plan_of(run);
     const struct table_column *column;
-    TEXT_AUTO json = {0};
 
     if (!column_find(table, options->table, options->column, &column, error) ||
         !refuse_key(table, column, error))
@@ -359,29 +345,32 @@ static bool fill_plan(struct run *run, const struct column_drop_options *options
     plan->table = arena_copy(&plan->arena, table->name);
     plan->column = arena_copy(&plan->arena, column->name);
     plan->hidden = column_hidden_name(&plan->arena, "pghaul_old_", column->name);
-    plan->loosen = column->not_null && column->default_sql == NULL && column->identity == '\0';
     if (!column_refuse_taken(table, options->table, plan->hidden, error) ||
-        !print_filled(run, plan, error))
+        !column_drop_read_not_null(run->session, plan, error))
         return false;
     addition_fill_job(run, &column_drop_kind, table, options->job_name, "column", options->column,
                       &options->settings);
-    fields_to_json(drop_plan_FIELDS, plan, &json);
-    run->job.plan = arena_copy(&run->job.arena, text_string(&json));
+    run->job.plan = plan_json(run);
     return true;
 }
 
 static bool fill_report(struct run *run, const struct column_drop_options *options,
                         const struct table *table, struct report *report, struct error *error)
 {
-    const struct drop_plan *plan = plan_of(run);
+    const struct drop_plan *plan = drop_plan_of(run);
 
     addition_headline(run->session, table, options->table, report);
     report_add(report, "hides", "%s, as %s%s", plan->column, plan->hidden,
-               plan->loosen ? "; it becomes nullable, because new rows will not have it" : "");
+               plan->not_null_count > 0 ? "; it becomes nullable, because new rows will not have it"
+                                        : "");
     report_add(report, "space",
                "its values stay in rows until they are written anew: pghaul alter "
                "rebuilds the table");
-    if (!column_report_usage(run->session, plan->table_oid, plan->column, report, error))
+    if (!column_report_usage(run->session, plan->table_oid, plan->column, report, error) ||
+        !column_report_goes(run->session, plan->table_oid, plan->column, report, error) ||
+        !column_report_publications(
+            run->session, plan->table_oid,
+            &(struct column_sent){.hidden = plan->hidden, .gone = plan->column}, report, error))
         return false;
     describe(run, report);
     return true;

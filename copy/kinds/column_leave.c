@@ -6,7 +6,7 @@
 #include "engine/pg/sql.h"
 #include "engine/pg/sqlstate.h"
 
-static bool has_column(struct run *run, const char *column, bool *yes, struct error *error)
+bool column_is_there(struct run *run, const char *column, bool *yes, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
@@ -25,11 +25,12 @@ static bool ddl_under_lock(struct run *run, void *arg, struct error *error)
 }
 
 /* On `table`: the column's own, or one that references it. */
-static bool change_table(struct run *run, const char *what_for, const char *schema,
+static bool change_table(struct run *run, const char *what_for, uint32_t oid, const char *schema,
                          const char *table, const struct text *sql, struct error *error)
 {
     struct lock_change change = {.what_for = what_for,
                                  .mode = "ACCESS EXCLUSIVE",
+                                 .table_oid = oid,
                                  .work = ddl_under_lock,
                                  .arg = (void *)text_string(sql)};
     struct lock_report lock;
@@ -53,10 +54,7 @@ static void index_sql(const struct column_plan *plan, const struct twin_index *i
         SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
                   {"twin", sql_table(plan->schema, index->twin_name)},
                   {"twin_name", sql_ident(index->twin_name)}, {"name", sql_ident(index->name)},
-                  {"index", sql_table(plan->schema, index->name)},
-                  {"kind", sql_fragment(index->constraint_type == 'p' ? "PRIMARY KEY" : "UNIQUE")},
-                  {"comment", sql_literal(index->comment)},
-                  {"constraint_comment", sql_literal(index->constraint_comment)});
+                  {"kind", sql_fragment(index->constraint_type == 'p' ? "PRIMARY KEY" : "UNIQUE")});
 
     if (index->constraint_type == '\0')
         sql_expand(sql, "ALTER INDEX {twin} RENAME TO {name};\n", names);
@@ -64,15 +62,9 @@ static void index_sql(const struct column_plan *plan, const struct twin_index *i
         sql_expand(sql,
                    "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {twin_name};\n",
                    names);
-    if (index->comment != NULL)
-        sql_expand(sql, "COMMENT ON INDEX {index} IS {comment};\n", names);
-    if (index->constraint_comment != NULL)
-        sql_expand(sql, "COMMENT ON CONSTRAINT {name} ON {table} IS {constraint_comment};\n",
-                   names);
+    column_index_marks_sql(plan, index, sql);
     if (index->replica_identity)
         sql_expand(sql, "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {name};\n", names);
-    if (index->clustered)
-        sql_expand(sql, "ALTER TABLE {table} CLUSTER ON {name};\n", names);
 }
 
 static void constraint_sql(const struct twin_constraint *constraint, struct text *sql)
@@ -100,6 +92,20 @@ static void statistics_sql(const struct twin_statistics *statistics, struct text
         sql_expand(sql, "COMMENT ON STATISTICS {new} IS {comment};\n", names);
 }
 
+void column_not_null_sql(const struct column_plan *plan, const char *name, struct text *sql)
+{
+    const struct twin *twin = plan->twin;
+    const struct sql_name *names =
+        SQL_NAMES({"table", sql_table(plan->schema, plan->table)}, {"from", sql_ident(name)},
+                  {"to", sql_ident(twin->not_null_name)},
+                  {"comment", sql_literal(twin->not_null_comment)});
+
+    if (strcmp(name, twin->not_null_name) != 0)
+        sql_expand(sql, "ALTER TABLE {table} RENAME CONSTRAINT {from} TO {to};\n", names);
+    if (twin->not_null_comment != NULL)
+        sql_expand(sql, "COMMENT ON CONSTRAINT {to} ON {table} IS {comment};\n", names);
+}
+
 /* 18 names NOT NULL constraints: the twin's is called after the name that it had then. */
 static bool not_null_sql(struct run *run, struct text *sql, struct error *error)
 {
@@ -116,11 +122,8 @@ static bool not_null_sql(struct run *run, struct text *sql, struct error *error)
                        " WHERE k.conrelid = $1::oid AND k.contype = 'n'",
                        PARAMS(NUMBER(plan->table_oid), plan->new_name), error))
         return false;
-    if (rows_count(&rows) == 1 && strcmp(rows_text(&rows, 0, 0), wanted) != 0)
-        sql_expand(sql, "ALTER TABLE {table} RENAME CONSTRAINT {from} TO {to};\n",
-                   SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
-                             {"from", sql_ident(rows_text(&rows, 0, 0))},
-                             {"to", sql_ident(wanted)}));
+    if (rows_count(&rows) == 1)
+        column_not_null_sql(plan, rows_text(&rows, 0, 0), sql);
     return true;
 }
 
@@ -147,13 +150,13 @@ static bool drop_column(struct run *run, struct error *error)
     TEXT_AUTO sql = {0};
     bool there;
 
-    if (!has_column(run, plan->hidden, &there, error))
+    if (!column_is_there(run, plan->hidden, &there, error))
         return false;
     if (!there)
         return true;
     column_finish_sql(run, &sql);
     return not_null_sql(run, &sql, error) &&
-           change_table(run, "finish", plan->schema, plan->table, &sql, error);
+           change_table(run, "finish", plan->table_oid, plan->schema, plan->table, &sql, error);
 }
 
 /* The other tables' foreign keys get their names back: each under its own lock, after the column
@@ -174,21 +177,45 @@ static bool rename_references(struct run *run, struct error *error)
         if (!online_constraint_look(run, &spec, &look, error))
             return false;
         constraint_sql(constraint, &sql);
-        if (look.exists &&
-            !change_table(run, "finish", constraint->schema, constraint->table, &sql, error))
+        if (look.exists && !change_table(run, "finish", constraint->table_oid, constraint->schema,
+                                         constraint->table, &sql, error))
             return false;
     }
     return true;
 }
 
+void column_finish_print(struct run *run, struct text *script)
+{
+    const struct column_plan *plan = column_plan_of(run);
+
+    for (int i = 0; i < plan->twin->constraint_count; i++) {
+        const struct twin_constraint *constraint = &plan->twin->constraints[i];
+        TEXT_AUTO tables = {0};
+        TEXT_AUTO sql = {0};
+
+        if (constraint->table_oid == plan->table_oid)
+            continue;
+        text_append(&tables, "ONLY ");
+        sql_append(&tables, sql_table(constraint->schema, constraint->table));
+        constraint_sql(constraint, &sql);
+        lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql), script);
+    }
+}
+
+void column_forget_sql(const struct run *run, struct text *sql)
+{
+    struct sync sync = column_sync(run, false);
+
+    sync_drop_sql(&sync, sql);
+    batch_drop_sql(run->job.id, true, sql);
+}
+
 /* The last step: what only we know, and the job's state, in one transaction. */
 static bool forget(struct run *run, const char *state, struct error *error)
 {
-    struct sync sync = column_sync(run, false);
     TEXT_AUTO sql = {0};
 
-    sync_drop_sql(&sync, &sql);
-    batch_drop_sql(run->job.id, true, &sql);
+    column_forget_sql(run, &sql);
     if (session_begin(run->session, error) && run_ddl(run, text_string(&sql), error) &&
         job_set_state(run->session, &run->job, state, NULL, error) &&
         session_commit(run->session, error))
@@ -197,13 +224,15 @@ static bool forget(struct run *run, const char *state, struct error *error)
     return false;
 }
 
-/* A rollback that did not come to its end may have left foreign keys to the hidden column, or taken
- * those to the twin. */
-static bool settle_references(struct run *run, struct error *error)
+/* The check goes with its column; foreign keys would be in its way. */
+bool column_settle_references(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
+    bool there;
 
-    for (int i = 0; i < plan->hidden_count; i++) {
+    if (!column_is_there(run, plan->hidden, &there, error))
+        return false;
+    for (int i = 0; there && plan->primary_tail != NULL && i < plan->before->constraint_count; i++) {
         const struct twin_constraint *constraint = &plan->twin->constraints[i];
         struct constraint_spec twin = column_twin_spec(constraint);
         struct constraint_spec hidden = column_restore_spec(constraint);
@@ -212,7 +241,7 @@ static bool settle_references(struct run *run, struct error *error)
         if (!column_is_referenced_by(constraint))
             continue;
         twin.definition = NULL;
-        hidden.definition = plan->hidden_definitions[i];
+        hidden.definition = plan->before->constraints[i].definition;
         if (!online_constraint_look(run, &twin, &look, error))
             return false;
         if (!look.exists)
@@ -226,23 +255,25 @@ static bool settle_references(struct run *run, struct error *error)
 
 static bool finish_column(struct run *run, struct error *error)
 {
-    bool there;
+    return column_settle_references(run, error) && drop_column(run, error);
+}
 
-    return has_column(run, column_plan_of(run)->hidden, &there, error) &&
-           (!there || settle_references(run, error)) && drop_column(run, error);
+/* Of DROP COLUMN: what depends on it is in the server's detail. */
+static bool refuse_dependents(struct run *run, const char *keep, const char *verb,
+                              struct error *error)
+{
+    if (strcmp(error->sqlstate, SQLSTATE_DEPENDENT_OBJECTS) != 0)
+        return false;
+    error->code = ERROR_REFUSED;
+    return error_hint(error, "let them use %s, or drop them, then pghaul %s %s", keep, verb,
+                      SHELL_WORD(run->job.name));
 }
 
 bool column_finish(struct run *run, struct error *error)
 {
     if (finish_column(run, error))
         return rename_references(run, error) && forget(run, "finished", error);
-    if (strcmp(error->sqlstate, SQLSTATE_DEPENDENT_OBJECTS) == 0) {
-        error->code = ERROR_REFUSED;
-        error_hint(error,
-                   "nothing was changed: let them use %s, or drop them, then pghaul finish %s",
-                   column_plan_of(run)->new_name, SHELL_WORD(run->job.name));
-    }
-    return false;
+    return refuse_dependents(run, column_plan_of(run)->new_name, "finish", error);
 }
 
 /* ----------------------------------------------------------------------------------------- abort
@@ -298,6 +329,14 @@ static bool drop_twin_references(struct run *run, struct error *error)
     return true;
 }
 
+/* What takes something from the twin: whoever goes on all the same gives it back first. */
+static bool unready(struct run *run, struct error *error)
+{
+    return (strcmp(run->job.phase, "verify") != 0 && strcmp(run->job.phase, "ready") != 0) ||
+           (phases_reset(run, "constrain", error) &&
+            job_set_state(run->session, &run->job, "running", NULL, error));
+}
+
 bool column_abort(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
@@ -305,14 +344,16 @@ bool column_abort(struct run *run, struct error *error)
     TEXT_AUTO sql = {0};
     bool there;
 
-    if (!has_column(run, plan->twin_column, &there, error) ||
+    if (!column_is_there(run, plan->twin_column, &there, error) || !unready(run, error) ||
         !column_restore_references(run, error) || !drop_twin_references(run, error))
         return false;
     drop_twin_sql(plan, &sync, &sql);
     text_append(&sql, COLUMN_SEQUENCE_WAIT);
     narrow_sql(plan, &sql);
-    return (!there || change_table(run, "abort", plan->schema, plan->table, &sql, error)) &&
-           forget(run, "aborted", error);
+    if (there &&
+        !change_table(run, "abort", plan->table_oid, plan->schema, plan->table, &sql, error))
+        return refuse_dependents(run, plan->column, "abort", error);
+    return forget(run, "aborted", error);
 }
 
 /* A foreign key to the column, where a try of the cut-over has taken it. */
@@ -340,6 +381,25 @@ static void restore_sql(const struct twin_constraint *constraint, struct text *s
     sql_expand(sql, "DO {body};\n", SQL_NAMES({"body", sql_body(text_string(&body))}));
 }
 
+/* And valid again, as it was: in a transaction of its own, because that reads the table. */
+static void revalidate_sql(const struct twin_constraint *constraint, struct text *sql)
+{
+    TEXT_AUTO body = {0};
+
+    sql_expand(&body,
+               "BEGIN\n"
+               "    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = {oid}::oid\n"
+               "                  AND conname = {name_literal} AND NOT convalidated) THEN\n"
+               "        ALTER TABLE {table} VALIDATE CONSTRAINT {name};\n"
+               "    END IF;\n"
+               "END",
+               SQL_NAMES({"oid", sql_fragment(NUMBER(constraint->table_oid))},
+                         {"name_literal", sql_literal(constraint->name)},
+                         {"table", sql_table(constraint->schema, constraint->table)},
+                         {"name", sql_ident(constraint->name)}));
+    sql_expand(sql, "DO {body};\n", SQL_NAMES({"body", sql_body(text_string(&body))}));
+}
+
 /* For psql, before a cut-over. The order is that of column_abort(). */
 void column_leave_sql(struct run *run, struct text *sql)
 {
@@ -359,8 +419,11 @@ void column_leave_sql(struct run *run, struct text *sql)
         }
     drop_twin_sql(plan, &sync, sql);
     narrow_sql(plan, sql);
-    sync_drop_sql(&sync, sql);
-    batch_drop_sql(run->job.id, true, sql);
+    column_forget_sql(run, sql);
     job_end_sql(run->job.id, sql);
     text_append(sql, "COMMIT;\n");
+    for (int i = 0; i < twin->constraint_count; i++)
+        if (column_is_referenced_by(&twin->constraints[i]) && twin->constraints[i].validated &&
+            twin->constraints[i].enforced)
+            revalidate_sql(&twin->constraints[i], sql);
 }

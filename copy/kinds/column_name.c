@@ -3,8 +3,13 @@
 #include <string.h>
 
 #include "engine/pg/identifier.h"
+#include "engine/pg/sql.h"
 
-enum { NAME_BYTES = 63 /* NAMEDATALEN - 1 */, LIST_MAX = 10 };
+enum {
+    NAME_BYTES = 63 /* NAMEDATALEN - 1 */,
+    LIST_MAX = 10,
+    LISTS_SINCE = 150000, /* publications may name columns, and schemas */
+};
 
 bool column_read_name(const char *typed, struct arena *arena, const char **name,
                       struct error *error)
@@ -63,18 +68,26 @@ static bool is_real(const struct column_use *use, const struct usage *usage)
            (usage->weight == USAGE_BREAKS && !use->stays && strcmp(usage->kind, "statement") != 0);
 }
 
-/* "name ON s.t", the name quoted where that is needed. */
+/* "name ON s.t", each quoted where that is needed. */
+static bool is_key(const struct twin_constraint *key, const char *object)
+{
+    struct arena arena = {0};
+    const char *name = identifier_read(&object, &arena);
+    bool on = identifier_word(&object, "on", &arena);
+    const char *schema = identifier_read(&object, &arena);
+    const char *table = on && *object == '.' ? (object++, identifier_read(&object, &arena)) : NULL;
+    bool is = name != NULL && schema != NULL && table != NULL && strcmp(name, key->name) == 0 &&
+              strcmp(schema, key->schema) == 0 && strcmp(table, key->table) == 0;
+
+    arena_deinit(&arena);
+    return is;
+}
+
 static bool has_successor(const struct column_use *use, const struct usage *usage)
 {
-    if (strcmp(usage->kind, "foreign key") != 0)
-        return false;
-    for (const char *const *key = use->keys; key != NULL && *key != NULL; key++) {
-        const char *at = usage->object + (usage->object[0] == '"');
-        size_t length = strlen(*key);
-
-        if (strncmp(at, *key, length) == 0 && (at[length] == ' ' || at[length] == '"'))
+    for (int i = 0; i < use->key_count && strcmp(usage->kind, "foreign key") == 0; i++)
+        if (is_key(&use->keys[i], usage->object))
             return true;
-    }
     return false;
 }
 
@@ -124,18 +137,101 @@ bool column_refuse_used(struct run *run, const struct column_use *use, struct er
                       use->instead != NULL ? use->instead : "", SHELL_WORD(run->job.name));
 }
 
-bool column_report_usage(struct session *session, uint32_t table_oid, const char *column,
-                         struct report *report, struct error *error)
+static bool report_usages(struct session *session, uint32_t table_oid, const char *column,
+                          bool goes, struct report *report, struct error *error)
 {
     struct usage_list usages = {0};
     bool ok = usage_read(session, table_oid, column, &usages, error);
 
     for (int i = 0; ok && i < usages.count; i++)
-        if (usages.items[i].weight != USAGE_GOES)
-            report_add(report, "uses it", "%s %s%s%s", usages.items[i].kind, usages.items[i].object,
-                       usages.items[i].detail[0] != '\0' ? ": " : "", usages.items[i].detail);
-    if (ok && usages.unseen != NULL)
+        if ((usages.items[i].weight == USAGE_GOES) == goes)
+            report_add(report, goes ? "goes with it" : "uses it", "%s %s%s%s", usages.items[i].kind,
+                       usages.items[i].object, usages.items[i].detail[0] != '\0' ? ": " : "",
+                       usages.items[i].detail);
+    if (ok && !goes && usages.unseen != NULL)
         report_add(report, "not seen", "%s", usages.unseen);
     usage_list_deinit(&usages);
     return ok;
+}
+
+bool column_report_usage(struct session *session, uint32_t table_oid, const char *column,
+                         struct report *report, struct error *error)
+{
+    return report_usages(session, table_oid, column, false, report, error);
+}
+
+bool column_report_goes(struct session *session, uint32_t table_oid, const char *column,
+                        struct report *report, struct error *error)
+{
+    return report_usages(session, table_oid, column, true, report, error);
+}
+
+/* --------------------------------------------------------------------------------------
+ * replication
+ */
+
+/*
+ * $1 table. Publications that send all of its columns, itself or as part of a partitioned table,
+ * by {lists} (since 15) that do not name columns, or with {schemas} (since 15); and subscriptions.
+ */
+static const char REPLICATION[] =
+    "WITH own AS (\n"
+    "    SELECT $1::oid AS oid UNION SELECT relid::oid FROM "
+    "pg_partition_ancestors($1::oid::regclass))\n"
+    "SELECT (SELECT string_agg(quote_ident(p.pubname), ', ' ORDER BY p.pubname)\n"
+    "          FROM pg_publication AS p\n"
+    "         WHERE p.puballtables OR {schemas}\n"
+    "            OR EXISTS (SELECT FROM pg_publication_rel AS r\n"
+    "                        WHERE r.prpubid = p.oid AND r.prrelid IN (SELECT oid FROM own)\n"
+    "                          AND {lists})),\n"
+    "       (SELECT string_agg(quote_ident(s.subname), ', ' ORDER BY s.subname)\n"
+    "          FROM pg_subscription AS s\n"
+    "         WHERE EXISTS (SELECT FROM pg_subscription_rel AS r\n"
+    "                        WHERE r.srsubid = s.oid AND r.srrelid IN (SELECT oid FROM own)))";
+
+static const char IN_SCHEMA[] =
+    "EXISTS (SELECT FROM pg_publication_namespace AS n JOIN pg_class AS c\n"
+    "                         ON c.relnamespace = n.pnnspid\n"
+    "                      WHERE n.pnpubid = p.oid AND c.oid IN (SELECT oid FROM own))";
+
+static void report_published(const struct column_sent *sent, const char *by, struct report *report)
+{
+    if (sent->added != NULL)
+        report_add(report, "published",
+                   "by %s: add the column %s on the subscribers first, or they stop", by,
+                   sent->added);
+    if (sent->hidden != NULL)
+        report_add(report, "published",
+                   "by %s: the subscribers must have a column %s at the cut-over, or they stop", by,
+                   sent->hidden);
+}
+
+bool column_report_publications(struct session *session, uint32_t table_oid,
+                                const struct column_sent *sent, struct report *report,
+                                struct error *error)
+{
+    bool lists = session_server_version(session) >= LISTS_SINCE;
+    TEXT_AUTO sql = {0};
+    ROWS_AUTO rows = {0};
+
+    sql_expand(&sql, REPLICATION,
+               SQL_NAMES({"schemas", sql_fragment(lists ? IN_SCHEMA : "false")},
+                         {"lists", sql_fragment(lists ? "r.prattrs IS NULL" : "true")}));
+    if (!session_query(session, &rows, text_string(&sql), PARAMS(NUMBER(table_oid)), error))
+        return false;
+    if (rows_text(&rows, 0, 0) != NULL)
+        report_published(sent, rows_text(&rows, 0, 0), report);
+    if (rows_text(&rows, 0, 1) == NULL)
+        return true;
+    if (sent->gone != NULL)
+        report_add(report, "warning",
+                   "subscription %s writes the table, and stops at the cut-over when it brings "
+                   "column %s: change the publisher first",
+                   rows_text(&rows, 0, 1), sent->gone);
+    else
+        report_add(
+            report, "warning",
+            "subscription %s writes the table: what it brings must suit both before and after",
+            rows_text(&rows, 0, 1));
+    return true;
 }

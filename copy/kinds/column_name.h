@@ -6,6 +6,7 @@
 #define PGHAUL_COPY_KINDS_COLUMN_NAME_H
 
 #include "copy/report.h"
+#include "copy/twin.h"
 #include "copy/usage.h"
 #include "engine/job/run.h"
 #include "engine/pg/table.h"
@@ -31,10 +32,11 @@ struct column_use {
     const char *schema;
     const char *table;
     const char *column;
-    const char *instead;     /* the name to use; NULL: none */
-    bool stays;              /* another column will have it: texts that say it go on */
-    const char *writes;      /* the last one that named it, and how many there were; NULL: none */
-    const char *const *keys; /* foreign keys to it that have a successor; ends with NULL */
+    const char *instead; /* the name to use; NULL: none */
+    bool stays;          /* another column will have it: texts that say it go on */
+    const char *writes;  /* the last one that named it, and how many there were; NULL: none */
+    const struct twin_constraint *keys; /* foreign keys that have a successor */
+    int key_count;
 };
 
 /* ERROR_REFUSED, with a list, while something still uses it: what --force passes over. */
@@ -44,5 +46,21 @@ bool column_refuse_used(struct run *run, const struct column_use *use,
 /* The same as lines of a report. */
 bool column_report_usage(struct session *session, uint32_t table_oid, const char *column,
                          struct report *report, struct error *error) MUST_CHECK;
+/* What goes with the column, without a word, when it is dropped. */
+bool column_report_goes(struct session *session, uint32_t table_oid, const char *column,
+                        struct report *report, struct error *error) MUST_CHECK;
+
+/* Names of columns by which logical replication fails: it goes by them alone. NULL: none. */
+struct column_sent {
+    const char *added;  /* comes when the job begins */
+    const char *hidden; /* comes with the cut-over */
+    const char *gone;   /* goes with the cut-over */
+};
+
+/* Lines for publications that send every column of the table, and for subscriptions of this
+ * database that write it. Any role may ask. */
+bool column_report_publications(struct session *session, uint32_t table_oid,
+                                const struct column_sent *sent, struct report *report,
+                                struct error *error) MUST_CHECK;
 
 #endif

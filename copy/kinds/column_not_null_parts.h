@@ -1,6 +1,7 @@
 /*
- * The steps to NOT NULL, of a column that is there (column_not_null.c) and of one that a job adds
- * (column_add.c). Each may run again, and does nothing where it is done. For the two kinds only.
+ * The steps to NOT NULL, of a column that is there (column_not_null.c), of one that a job adds
+ * (column_add.c) and of one that was hidden (column_drop_not_null.c). Each may run again, and does
+ * nothing where it is done. For these kinds only.
  *
  *     not_null_plan()
  *     not_null_scan()       is there a row with NULL?

@@ -7,11 +7,21 @@
 #define PGHAUL_COPY_KINDS_COLUMN_PARTS_H
 
 #include "copy/batch.h"
+#include "copy/grants.h"
 #include "copy/kinds/column.h"
 #include "copy/online_constraint.h"
 #include "copy/online_index.h"
 #include "copy/sync.h"
 #include "copy/twin.h"
+
+/* An identity's sequence, for another one that goes on where it is. Strings are the reader's. */
+struct column_identity {
+    const char *schema;
+    const char *sequence; /* its name, unqualified */
+    const char *options;  /* NULL: there is none */
+    const char *comment;  /* on it */
+    struct grants grants;
+};
 
 /*
  *                  before the swap    after it
@@ -40,17 +50,21 @@ struct column_plan {
     const char *batch; /* the backfill's plan, as JSON */
     struct twin *twin; /* one */
     int twin_count;
+    /* One: the same for a twin of the old type with the hidden name. What the column had when it
+     * was planned; and, in the same order, foreign keys as they lead to the hidden column. */
+    struct twin *before;
+    int before_count;
     /* The key's index on the column itself, kept beside the twin's while that is the primary key,
      * for a quick way back; NULL: the primary key stays where it is until finish. */
     const char *primary_tail;
     const char *twin_filled; /* definitions of those checks, as the server prints them */
     const char *hidden_filled;
-    /* Where the primary key moves: twin->constraints[].definition over the hidden column. */
-    const char **hidden_definitions;
-    int hidden_count;
     const char *sequence_type; /* that the serial's sequence had; NULL: it keeps it */
 
     struct batch_plan batch_plan; /* in memory: from `batch` */
+    /* In memory, of a plan that is new: what --dry-run can say only now. */
+    struct column_identity identity;
+    const char *create_sql; /* what sync_create() sends */
 };
 
 static inline struct column_plan *column_plan_of(const struct run *run)
@@ -82,6 +96,8 @@ bool column_is_referenced_by(const struct twin_constraint *constraint);
  */
 #define COLUMN_SEQUENCE_WAIT "SET LOCAL lock_timeout = '20ms';\n"
 
+bool column_is_there(struct run *run, const char *column, bool *yes, struct error *error) MUST_CHECK;
+
 /* SQL "ONLY s.t", for locks. */
 void column_lock_name(const struct column_plan *plan, struct text *name);
 /* Appends a template with {table}. */
@@ -90,6 +106,7 @@ void column_expand(const struct column_plan *plan, const char *template, const c
 
 /* Phase functions: each may run again. */
 bool column_expand_forward(struct run *run, struct error *error) MUST_CHECK;
+bool column_constrain_plan(struct run *run, struct error *error) MUST_CHECK;
 bool column_constrain_forward(struct run *run, struct error *error) MUST_CHECK;
 bool column_verify_forward(struct run *run, struct error *error) MUST_CHECK;
 /* Appends the comment of the column's own constraint, if it has one; and in the transaction that
@@ -99,18 +116,56 @@ constraint_added column_comment_again;
 /* The column's own foreign keys back, if they were dropped for a swap. */
 bool column_restore_references(struct run *run, struct error *error) MUST_CHECK;
 
+/* For the plan: the sequence that feeds the column. */
+bool column_plan_sequence(struct run *run, struct error *error) MUST_CHECK;
+/* ERROR_REFUSED when it cannot be an identity's any more, or cannot go. */
+bool column_check_sequence(struct run *run, struct error *error) MUST_CHECK;
+/* A line for each one that stays too small. */
+bool column_report_sequence(struct run *run, const struct table_column *column,
+                            struct report *report, struct error *error) MUST_CHECK;
+
 /* Verbs' work, for run_until(): without checks of the job's state. */
 bool column_swap(struct run *run, struct error *error) MUST_CHECK;
 bool column_swap_back(struct run *run, struct error *error) MUST_CHECK; /* run->force: with loss */
+/* Of a job that is cut over: what a rollback that did not come to its end has left. The check that
+ * the old column is filled; foreign keys to it, of which those to the twin may be gone: then
+ * ERROR_REFUSED, and only rollback can go on. */
+bool column_give_up_back(struct run *run, struct error *error) MUST_CHECK;
+bool column_settle_references(struct run *run, struct error *error) MUST_CHECK;
 bool column_finish(struct run *run, struct error *error) MUST_CHECK;
 bool column_abort(struct run *run, struct error *error) MUST_CHECK;
 void column_leave_sql(struct run *run, struct text *sql);
 
-/* The statements of the swap, but an identity's, which are known only then; of what comes before
- * it, as a script; of finish. */
-void column_swap_sql(struct run *run, struct text *sql);
+/* `forward`: for the twin; else for the column. */
+bool column_read_identity(struct run *run, bool forward, struct arena *arena,
+                          struct column_identity *identity, struct error *error) MUST_CHECK;
+
+/* In the open transaction: what the triggers need, but the triggers. */
+bool column_create_functions(struct run *run, struct error *error) MUST_CHECK;
+/* Append what constrain sends: for the twin's NOT NULL, `spec` being the check that proves it. */
+void column_filled_sql(const struct column_plan *plan, const struct constraint_spec *spec,
+                       struct text *sql);
+void column_statistics_sql(const struct twin_statistics *statistics, struct text *sql);
+void column_analyze_sql(const struct column_plan *plan, struct text *sql);
+
+/* The statements of the swap, or the way back; of what comes before it, as a script; of finish, and
+ * of what comes after that on other tables, as a script. */
+void column_swap_sql(const struct run *run, bool forward, const struct column_identity *identity,
+                     struct text *sql);
 void column_swap_references_sql(struct run *run, struct text *script);
 void column_finish_sql(const struct run *run, struct text *sql);
+/* 18: the name, and the comment, of the twin's NOT NULL constraint, which is `name` until then. */
+void column_not_null_sql(const struct column_plan *plan, const char *name, struct text *sql);
+void column_forget_sql(const struct run *run, struct text *sql);
+void column_finish_print(struct run *run, struct text *script);
+
+/* Appends what DROP takes with an index of the column: comments, the mark of CLUSTER. */
+void column_index_marks_sql(const struct column_plan *plan, const struct twin_index *index,
+                            struct text *sql);
+
+/* ERROR_REFUSED when the column has got, or lost, something since the job was planned: its twin was
+ * made after what was there then. */
+bool column_check_before(struct run *run, struct error *error) MUST_CHECK;
 
 /* Rows whose new value the old column cannot hold. Reads the table when there may be some. */
 bool column_count_lost(struct run *run, int64_t *lost, struct error *error) MUST_CHECK;

@@ -8,6 +8,7 @@
 #include "copy/kinds/column_parts.h"
 #include "copy/lock.h"
 #include "copy/statement.h"
+#include "engine/job/schema.h"
 #include "engine/pg/sql.h"
 
 struct preparation {
@@ -154,6 +155,13 @@ static bool plan_map(struct preparation *prep, const char *given, const char *op
             error_set(error, ERROR_REFUSED, "%s may depend on nothing but the value of the column",
                       option);
             return error_hint(error, "no sub-selects, no volatile functions, no now()");
+        }
+        if (printed.stranger != NULL) {
+            error_set(error, ERROR_REFUSED, "%s: %s belongs to another role", option,
+                      printed.stranger);
+            error_detail(error, "the triggers would run it with the rights of this one, whatever "
+                                "it is replaced with");
+            return error_hint(error, "run the job as its owner: --role");
         }
         plan->pinned = true;
     }
@@ -313,23 +321,6 @@ static void plan_key(struct preparation *prep)
     plan->key_sql = arena_copy(&plan->arena, text_string(&key));
 }
 
-static bool is_integer(const char *type)
-{
-    return strcmp(type, "smallint") == 0 || strcmp(type, "integer") == 0 ||
-           strcmp(type, "bigint") == 0;
-}
-
-static bool refuse_identity(const struct preparation *prep, struct error *error)
-{
-    const struct twin *twin = prep->plan->twin;
-
-    if (twin->identity == '\0' || is_integer(twin->type))
-        return true;
-    error_set(error, ERROR_REFUSED, "column %s is an identity column, and type %s cannot be one",
-              prep->plan->column, twin->type);
-    return error_hint(error, "change it to smallint, integer or bigint, or DROP IDENTITY first");
-}
-
 /* The clone that it needs is gone afterwards: there may be another one. */
 static bool read_twin(struct preparation *prep, const char *twin_column, const char *type,
                       struct arena *arena, struct twin *twin, struct error *error)
@@ -340,26 +331,6 @@ static bool read_twin(struct preparation *prep, const char *twin_column, const c
            twin_read(prep->run, prep->table, prep->plan->column, twin_column, type,
                      prep->plan->prefix, arena, twin, error) &&
            session_run(session, "ROLLBACK TO SAVEPOINT twin", error);
-}
-
-/* A serial's sequence follows the column, unless it has the new type already. */
-static bool read_sequence_type(struct preparation *prep, struct error *error)
-{
-    struct column_plan *plan = prep->plan;
-    const struct twin *twin = plan->twin;
-    ROWS_AUTO rows = {0};
-
-    if (!twin->sequence_is_serial || !is_integer(twin->type) ||
-        strcmp(twin->type, twin->old_type) == 0)
-        return true;
-    if (!session_query(prep->run->session, &rows,
-                       "SELECT format_type(seqtypid, NULL) FROM pg_sequence\n"
-                       " WHERE seqrelid = $1::regclass",
-                       PARAMS(twin->sequence), error))
-        return false;
-    if (rows_count(&rows) == 1 && strcmp(rows_text(&rows, 0, 0), twin->type) != 0)
-        plan->sequence_type = arena_copy(&plan->arena, rows_text(&rows, 0, 0));
-    return true;
 }
 
 static bool plan_twin(struct preparation *prep, struct error *error)
@@ -381,7 +352,7 @@ static bool plan_twin(struct preparation *prep, struct error *error)
     twin_decorate_sql(prep->table, plan->twin_column, plan->twin, &decorate);
     plan->expand_sql = arena_copy(&plan->arena, text_string(&expand));
     plan->decorate_sql = arena_copy(&plan->arena, text_string(&decorate));
-    return read_sequence_type(prep, error);
+    return column_plan_sequence(prep->run, error);
 }
 
 static void plan_primary(struct preparation *prep)
@@ -394,31 +365,22 @@ static void plan_primary(struct preparation *prep)
                 plan->primary_tail = arena_copy(&plan->arena, prep->table->indexes[t].tail);
 }
 
-/* What leads to the column must lead to the hidden one before a way back takes the key from the
- * twin: the same foreign keys, read for a twin of that name. */
-static bool plan_hidden(struct preparation *prep, struct error *error)
+static bool plan_before(struct preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
-    struct twin hidden = {0};
 
     plan_primary(prep);
-    if (plan->primary_tail == NULL)
-        return true;
-    if (!read_twin(prep, plan->hidden, NULL, &prep->arena, &hidden, error))
-        return false;
-    plan->hidden_count = hidden.constraint_count;
-    plan->hidden_definitions =
-        arena_alloc(&plan->arena, sizeof(char *) * (size_t)(hidden.constraint_count + 1));
-    for (int i = 0; i < hidden.constraint_count; i++)
-        plan->hidden_definitions[i] = arena_copy(&plan->arena, hidden.constraints[i].definition);
-    return true;
+    plan->before = arena_alloc(&plan->arena, sizeof(*plan->before));
+    *plan->before = (struct twin){0};
+    plan->before_count = 1;
+    return read_twin(prep, plan->hidden, NULL, &plan->arena, plan->before, error);
 }
 
 static bool make_plan(struct preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
 
-    if (!plan_twin(prep, error) || !plan_hidden(prep, error) || !refuse_identity(prep, error) ||
+    if (!plan_twin(prep, error) || !plan_before(prep, error) || !column_check_sequence(prep->run, error) ||
         !plan_maps(prep, error) || !find_image(prep, error) || !find_rewrite(prep, error) ||
         !print_filled(prep, plan->twin_column, &plan->twin_filled, error) ||
         !print_filled(prep, plan->hidden, &plan->hidden_filled, error))
@@ -495,7 +457,14 @@ static bool fill_report(const struct preparation *prep, struct report *report, s
             prep->options->table, prep->options->column, plan->twin->type);
     report_way_back(prep, report);
     return report_related(prep, report, error) &&
-           column_report_usage(prep->run->session, prep->table->oid, plan->column, report, error);
+           (prep->rename || column_report_sequence(prep->run, prep->column, report, error)) &&
+           column_report_usage(prep->run->session, prep->table->oid, plan->column, report, error) &&
+           column_report_publications(
+               prep->run->session, prep->table->oid,
+               &(struct column_sent){.added = plan->twin_column,
+                                     .hidden = plan->hidden,
+                                     .gone = prep->rename ? plan->column : NULL},
+               report, error);
 }
 
 /* ------------------------------------------------------------------------------------------- job
@@ -521,6 +490,41 @@ static bool in_transaction(struct preparation *prep, struct error *error)
     return ok;
 }
 
+/* In a transaction that is rolled back: with the number that the job would get, and the schema. */
+static bool transcribe(struct preparation *prep, struct error *error)
+{
+    struct run *run = prep->run;
+    struct column_plan *plan = prep->plan;
+    TEXT_AUTO script = {0};
+    bool ok;
+
+    if (!session_begin(run->session, error) || !schema_ensure(run->session, error) ||
+        !job_next_id(run->session, &run->job.id, error) ||
+        !column_read_identity(run, true, &plan->arena, &plan->identity, error))
+        return false;
+    session_transcribe(run->session, &script);
+    ok = column_create_functions(run, error);
+    session_transcribe(run->session, NULL);
+    plan->create_sql = arena_copy(&plan->arena, text_string(&script));
+    return ok;
+}
+
+/* For --dry-run. */
+static bool describe(struct preparation *prep, struct report *report, struct error *error)
+{
+    struct run *run = prep->run;
+    bool ok;
+
+    run->trial = true;
+    ok = transcribe(prep, error);
+    session_rollback(run->session);
+    run->trial = false;
+    if (ok)
+        column_describe(run, report);
+    run->job.id = 0;
+    return ok;
+}
+
 static bool prepare(struct preparation *prep, struct report *report, struct error *error)
 {
     struct run *run = prep->run;
@@ -538,8 +542,7 @@ static bool prepare(struct preparation *prep, struct report *report, struct erro
                       &options->settings);
     column_plan_to_json(prep->plan, &json);
     run->job.plan = arena_copy(&run->job.arena, text_string(&json));
-    column_describe(run, report);
-    return true;
+    return !options->dry_run || describe(prep, report, error);
 }
 
 bool column_prepare(struct run *run, const struct column_options *options, struct report *report,

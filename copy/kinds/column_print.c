@@ -2,6 +2,7 @@
 
 #include "copy/kinds/column_parts.h"
 #include "copy/lock.h"
+#include "copy/statement.h"
 #include "engine/pg/sql.h"
 
 /* What the phases send when nothing is in the way, by the builders that they use. */
@@ -14,13 +15,70 @@ static void print_expand(struct run *run, struct text *script)
     TEXT_AUTO sql = {0};
 
     column_lock_name(plan, &tables);
-    sql_note(script, "counters and functions first; then, under the lock:");
-    lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", script);
+    if (plan->create_sql != NULL) {
+        sql_add(script, SESSION_BEGIN);
+        sql_add(script, plan->create_sql);
+        sql_add(script, SESSION_COMMIT);
+    }
     text_append(&sql, plan->expand_sql);
     sync_functions_sql(&sync, &sql);
     sync_triggers_sql(&sync, &sql);
-    sql_add(script, text_string(&sql));
-    sql_add(script, SESSION_COMMIT);
+    lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql), script);
+}
+
+static void print_gently(struct run *run, const char *sql, struct text *script)
+{
+    TEXT_AUTO tables = {0};
+
+    column_lock_name(column_plan_of(run), &tables);
+    lock_print_change(run, text_string(&tables), "SHARE UPDATE EXCLUSIVE", sql, script);
+}
+
+static void print_indexes(struct run *run, struct text *script)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    const struct twin *twin = plan->twin;
+    const struct index_look none = {0};
+
+    for (int i = 0; i < twin->index_count; i++) {
+        struct index_spec spec = column_index_spec(plan, &twin->indexes[i]);
+
+        online_index_print(run, &spec, &none, script);
+        if (twin->indexes[i].statistics_sql != NULL)
+            print_gently(run, twin->indexes[i].statistics_sql, script);
+    }
+    if (plan->primary_tail != NULL) {
+        TEXT_AUTO name = {0};
+        struct index_spec spec = column_spare_spec(plan, &name);
+
+        online_index_print(run, &spec, &none, script);
+    }
+}
+
+static void print_filled(struct run *run, struct text *script)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    TEXT_AUTO name = {0};
+    TEXT_AUTO tables = {0};
+    TEXT_AUTO sql = {0};
+    struct constraint_spec spec = column_filled_spec(plan, true, &name);
+
+    online_constraint_print_add(run, &spec, script);
+    online_constraint_print_validate(run, &spec, script);
+    column_lock_name(plan, &tables);
+    column_filled_sql(plan, &spec, &sql);
+    lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql), script);
+}
+
+static void print_decorate(struct run *run, struct text *script)
+{
+    const struct column_plan *plan = column_plan_of(run);
+    TEXT_AUTO sql = {0};
+
+    if (plan->decorate_sql[0] != '\0')
+        print_gently(run, plan->decorate_sql, script);
+    column_analyze_sql(plan, &sql);
+    statement_print(run, text_string(&sql), script);
 }
 
 static void print_constrain(struct run *run, struct text *script)
@@ -28,46 +86,40 @@ static void print_constrain(struct run *run, struct text *script)
     const struct column_plan *plan = column_plan_of(run);
     const struct twin *twin = plan->twin;
 
-    for (int i = 0; i < twin->index_count; i++) {
-        struct index_spec spec = column_index_spec(plan, &twin->indexes[i]);
-        TEXT_AUTO sql = {0};
-
-        online_index_create_sql(&spec, &sql);
-        sql_add(script, text_string(&sql));
-    }
+    print_indexes(run, script);
     for (int i = 0; i < twin->constraint_count; i++) {
         struct constraint_spec spec = column_twin_spec(&twin->constraints[i]);
 
         online_constraint_print_add(run, &spec, script);
-        if (twin->constraints[i].validated)
+        if (twin->constraints[i].validated && twin->constraints[i].enforced)
             online_constraint_print_validate(run, &spec, script);
     }
-    if (twin->not_null) {
-        TEXT_AUTO name = {0};
+    if (twin->not_null)
+        print_filled(run, script);
+    for (int i = 0; i < twin->statistics_count; i++) {
         TEXT_AUTO sql = {0};
-        struct constraint_spec spec = column_filled_spec(plan, true, &name);
 
-        online_constraint_print_add(run, &spec, script);
-        online_constraint_print_validate(run, &spec, script);
-        column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL",
-                      plan->twin_column, &sql);
-        sql_add(script, text_string(&sql));
+        column_statistics_sql(&twin->statistics[i], &sql);
+        print_gently(run, text_string(&sql), script);
     }
-    if (plan->decorate_sql[0] != '\0')
-        sql_add(script, plan->decorate_sql);
+    print_decorate(run, script);
 }
 
 static void print_finish(struct run *run, struct text *script)
 {
     const struct column_plan *plan = column_plan_of(run);
-    struct sync sync = column_sync(run, true);
     TEXT_AUTO tables = {0};
     TEXT_AUTO sql = {0};
 
     column_lock_name(plan, &tables);
-    lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", script);
     column_finish_sql(run, &sql);
-    sync_drop_sql(&sync, &sql);
+    if (plan->twin->not_null && plan->twin->not_null_name != NULL)
+        column_not_null_sql(plan, "its name then", &sql);
+    lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql), script);
+    column_finish_print(run, script);
+    text_clear(&sql);
+    column_forget_sql(run, &sql);
+    sql_add(script, SESSION_BEGIN);
     sql_add(script, text_string(&sql));
     sql_add(script, SESSION_COMMIT);
 }
@@ -79,10 +131,8 @@ static void print_cutover(struct run *run, struct text *script)
 
     column_lock_name(column_plan_of(run), &tables);
     column_swap_references_sql(run, script);
-    lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", script);
-    column_swap_sql(run, &sql);
-    sql_add(script, text_string(&sql));
-    sql_add(script, SESSION_COMMIT);
+    column_swap_sql(run, true, &column_plan_of(run)->identity, &sql);
+    lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql), script);
 }
 
 void column_print(struct run *run, const char *phase, struct text *script)

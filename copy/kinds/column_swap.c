@@ -1,7 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "copy/grants.h"
 #include "copy/kinds/column_parts.h"
 #include "copy/lock.h"
 #include "engine/base/clock.h"
@@ -19,246 +18,14 @@
 struct swap {
     struct run *run;
     bool forward;
-    bool stale; /* a trigger was touched: nothing may be swapped */
-    struct grants grants;
+    const char *anew; /* what is known of the rows is stale: the phase to go back to */
+    struct column_identity identity;
     struct arena arena;
-    const char *options;  /* of the identity's sequence; NULL: there is none */
-    const char *comment;  /* on it */
-    const char *sequence; /* its name, unqualified */
-    const char *sequence_schema;
     int64_t locked_us;
 };
 
-/* ---------------------------------------------------------------------------------------- the SQL
- */
-
-/* What the column feeds from goes with its name. `from` and `to`: the columns, by their names then.
- */
-struct pair {
-    const char *from;
-    const char *to;
-};
-
-static struct pair pair_of(const struct column_plan *plan, bool forward)
-{
-    return forward ? (struct pair){plan->hidden, plan->new_name}
-                   : (struct pair){plan->twin_column, plan->column};
-}
-
-static void rename_sql(const struct column_plan *plan, const char *from, const char *to,
-                       struct text *sql)
-{
-    sql_expand(sql, "ALTER TABLE {table} RENAME COLUMN {from} TO {to};\n",
-               SQL_NAMES({"table", sql_table(plan->schema, plan->table)}, {"from", sql_ident(from)},
-                         {"to", sql_ident(to)}));
-}
-
-static void names_sql(const struct column_plan *plan, bool forward, struct text *sql)
-{
-    bool twin_moves = strcmp(plan->twin_column, plan->new_name) != 0;
-
-    if (forward)
-        rename_sql(plan, plan->column, plan->hidden, sql);
-    if (twin_moves)
-        rename_sql(plan, forward ? plan->twin_column : plan->new_name,
-                   forward ? plan->new_name : plan->twin_column, sql);
-    if (!forward)
-        rename_sql(plan, plan->hidden, plan->column, sql);
-}
-
-/* A serial's sequence: the same one, for the other column. */
-static void serial_sql(const struct swap *swap, struct pair pair, struct text *sql)
-{
-    const struct column_plan *plan = column_plan_of(swap->run);
-    const struct twin *twin = plan->twin;
-
-    if (twin->sequence == NULL || twin->identity != '\0')
-        return;
-    text_append(sql, COLUMN_SEQUENCE_WAIT);
-    sql_expand(sql, "ALTER SEQUENCE {sequence} OWNED BY {table}.{to};\n",
-               SQL_NAMES({"sequence", sql_fragment(twin->sequence)},
-                         {"table", sql_table(plan->schema, plan->table)},
-                         {"to", sql_ident(pair.to)}));
-    if (plan->sequence_type != NULL && swap->forward)
-        sql_expand(sql, "ALTER SEQUENCE {sequence} AS {type};\n",
-                   SQL_NAMES({"sequence", sql_fragment(twin->sequence)},
-                             {"type", sql_fragment(twin->type)}));
-}
-
-/* An identity's sequence: another one of that name, which goes on where this one is. Its state is
- * read under the lock that RENAME takes. */
-static void identity_sql(const struct swap *swap, struct pair pair, struct text *sql)
-{
-    const struct column_plan *plan = column_plan_of(swap->run);
-    struct sql_value name = sql_table(swap->sequence_schema, swap->sequence);
-    TEXT_AUTO parked = {0};
-    TEXT_AUTO literal = {0};
-
-    if (swap->options == NULL)
-        return;
-    text_append(sql, COLUMN_SEQUENCE_WAIT);
-    text_appendf(&parked, "%s_parked", plan->prefix);
-    sql_append(&literal, name);
-    sql_expand(
-        sql,
-        "ALTER SEQUENCE {name} RENAME TO {parked_name};\n"
-        "ALTER TABLE {table} ALTER COLUMN {to} ADD GENERATED {how} AS IDENTITY\n"
-        "    (SEQUENCE NAME {name} {options});\n"
-        "SELECT pg_catalog.setval({literal}, s.last_value, s.is_called) FROM {parked} s;\n"
-        "ALTER TABLE {table} ALTER COLUMN {from} DROP IDENTITY;\n",
-        SQL_NAMES({"name", name}, {"parked_name", sql_ident(text_string(&parked))},
-                  {"parked", sql_table(swap->sequence_schema, text_string(&parked))},
-                  {"table", sql_table(plan->schema, plan->table)}, {"to", sql_ident(pair.to)},
-                  {"from", sql_ident(pair.from)},
-                  {"how", sql_fragment(plan->twin->identity == 'a' ? "ALWAYS" : "BY DEFAULT")},
-                  {"options", sql_fragment(swap->options)},
-                  {"literal", sql_literal(text_string(&literal))}));
-    grants_strip_sql(name, sql);
-    grants_sql(&swap->grants, name, sql);
-    if (swap->comment != NULL)
-        sql_expand(sql, "COMMENT ON SEQUENCE {name} IS {comment};\n",
-                   SQL_NAMES({"name", name}, {"comment", sql_literal(swap->comment)}));
-}
-
-/* `default_sql`: of the column that gets one. */
-static void defaults_sql(const struct column_plan *plan, struct pair pair, const char *default_sql,
-                         struct text *sql)
-{
-    if (default_sql == NULL)
-        return;
-    column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT;\n", pair.from,
-                  sql);
-    sql_expand(sql, "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default};\n",
-               SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
-                         {"column", sql_ident(pair.to)}, {"default", sql_fragment(default_sql)}));
-}
-
-static const struct twin_index *primary_of(const struct column_plan *plan)
-{
-    for (int i = 0; i < plan->twin->index_count; i++)
-        if (plan->twin->indexes[i].constraint_type == 'p')
-            return &plan->twin->indexes[i];
-    return NULL;
-}
-
-/* The primary key by an index that is there; the other one's goes. No row is read: its columns are
- * NOT NULL. */
-static void primary_sql(const struct column_plan *plan, const char *index, struct text *sql)
-{
-    sql_expand(sql,
-               "ALTER TABLE {table} DROP CONSTRAINT {name};\n"
-               "ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {index};\n",
-               SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
-                         {"name", sql_ident(primary_of(plan)->constraint)},
-                         {"index", sql_ident(index)}));
-}
-
-/* The index that names rows to subscribers must be over columns that are NOT NULL. */
-static void identity_index_sql(const struct swap *swap, struct text *sql)
-{
-    const struct column_plan *plan = column_plan_of(swap->run);
-    const struct twin *twin = plan->twin;
-
-    for (int i = 0; i < twin->index_count; i++) {
-        const struct twin_index *index = &twin->indexes[i];
-        bool own_name = !swap->forward || index->constraint_type == 'p';
-
-        if (index->replica_identity)
-            sql_expand(sql, "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {index};\n",
-                       SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
-                                 {"index", sql_ident(own_name ? index->name : index->twin_name)}));
-    }
-}
-
-/* A retype's old column may have to be NULL from now on: it cannot hold every new value. */
-static void nulls_sql(const struct swap *swap, struct text *sql)
-{
-    const struct column_plan *plan = column_plan_of(swap->run);
-    TEXT_AUTO name = {0};
-    TEXT_AUTO spare = {0};
-    struct constraint_spec filled = column_filled_spec(plan, false, &name);
-
-    if (plan->using == NULL || !plan->twin->not_null)
-        return;
-    if (swap->forward) {
-        if (plan->primary_tail != NULL)
-            primary_sql(plan, primary_of(plan)->twin_name, sql);
-        identity_index_sql(swap, sql);
-        column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL;\n",
-                      plan->hidden, sql);
-        return;
-    }
-    column_expand(plan, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n", plan->hidden,
-                  sql);
-    online_constraint_drop_sql(&filled, sql);
-    text_append(sql, ";\n");
-    if (plan->primary_tail != NULL)
-        primary_sql(plan, column_spare_spec(plan, &spare).name, sql);
-    identity_index_sql(swap, sql);
-}
-
-static void swap_sql(const struct swap *swap, struct text *sql)
-{
-    const struct column_plan *plan = column_plan_of(swap->run);
-    struct sync sync = column_sync(swap->run, swap->forward);
-    struct pair pair = pair_of(plan, swap->forward);
-
-    if (!swap->forward)
-        nulls_sql(swap, sql);
-    names_sql(plan, swap->forward, sql);
-    identity_sql(swap, pair, sql);
-    defaults_sql(plan, pair, swap->forward ? plan->twin->default_sql : plan->twin->old_default_sql,
-                 sql);
-    serial_sql(swap, pair, sql);
-    if (swap->forward)
-        nulls_sql(swap, sql);
-    sync_functions_sql(&sync, sql);
-}
-
-void column_swap_sql(struct run *run, struct text *sql)
-{
-    swap_sql(&(struct swap){.run = run, .forward = true}, sql);
-}
-
 /* ------------------------------------------------------------------------------------ the change
  */
-
-/* $1 = the sequence, as SQL. */
-static const char IDENTITY[] =
-    "SELECT c.oid, n.nspname, c.relname,\n"
-    "       format('START WITH %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s %sCYCLE',\n"
-    "              s.seqstart, s.seqincrement, s.seqmin, CASE WHEN $2 AND s.seqmax = CASE "
-    "s.seqtypid\n"
-    "                  WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647\n"
-    "                  ELSE 9223372036854775807 END THEN\n"
-    "                  CASE $3::regtype WHEN 'int2'::regtype THEN 32767\n"
-    "                  WHEN 'int4'::regtype THEN 2147483647 ELSE 9223372036854775807 END\n"
-    "                  ELSE s.seqmax END,\n"
-    "              s.seqcache, CASE WHEN s.seqcycle THEN '' ELSE 'NO ' END),\n"
-    "       obj_description(c.oid, 'pg_class')\n"
-    "  FROM pg_sequence AS s JOIN pg_class AS c ON c.oid = s.seqrelid\n"
-    "  JOIN pg_namespace AS n ON n.oid = c.relnamespace\n"
-    " WHERE c.oid = $1::regclass";
-
-/* Outside the lock: a definition that changes meanwhile would make the statements fail. */
-static bool read_identity(struct swap *swap, struct error *error)
-{
-    const struct twin *twin = column_plan_of(swap->run)->twin;
-    ROWS_AUTO rows = {0};
-
-    if (twin->identity == '\0')
-        return true;
-    if (!session_query(swap->run->session, &rows, IDENTITY,
-                       PARAMS(twin->sequence, "true", swap->forward ? twin->type : twin->old_type),
-                       error))
-        return false;
-    swap->sequence_schema = arena_copy(&swap->arena, rows_text(&rows, 0, 1));
-    swap->sequence = arena_copy(&swap->arena, rows_text(&rows, 0, 2));
-    swap->options = arena_copy(&swap->arena, rows_text(&rows, 0, 3));
-    swap->comment = arena_copy(&swap->arena, rows_text(&rows, 0, 4));
-    return grants_read(swap->run->session, (uint32_t)rows_int64(&rows, 0, 0), &swap->arena,
-                       &swap->grants, error);
-}
 
 static bool check_armed(struct swap *swap, struct error *error)
 {
@@ -273,10 +40,34 @@ static bool check_armed(struct swap *swap, struct error *error)
         return false;
     if (!swap->forward && swap->run->force)
         return true; /* back all the same: --accept-loss */
-    swap->stale = (rows_text(&rows, 0, 0) == NULL || armed.used == 0 ||
-                   strcmp(rows_text(&rows, 0, 0), text_string(&armed)) != 0);
-    return !swap->stale ||
-           error_set(error, ERROR_REFUSED, "the triggers that keep the columns equal were touched");
+    if (rows_text(&rows, 0, 0) != NULL && armed.used > 0 &&
+        strcmp(rows_text(&rows, 0, 0), text_string(&armed)) == 0)
+        return true;
+    swap->anew = "expand";
+    error_set(error, ERROR_REFUSED, "the triggers that keep the columns equal were touched");
+    return error_detail(error, "disabled, enabled again, or replaced: rows may have been written "
+                               "without them");
+}
+
+/* Since the rows were verified the old column may have got a value that the new one cannot hold. */
+static bool check_failed(struct swap *swap, struct error *error)
+{
+    struct sync sync = column_sync(swap->run, false);
+    struct arena arena = {0};
+    struct sync_counts counts;
+    ROWS_AUTO rows = {0};
+    bool ok = sync_counts(swap->run->session, &sync, &arena, &counts, error) &&
+              session_query(swap->run->session, &rows,
+                            "SELECT facts ->> 'failed' FROM pghaul.job WHERE id = $1::bigint",
+                            PARAMS(NUMBER(swap->run->job.id)), error);
+
+    arena_deinit(&arena);
+    if (!ok || counts.lost == rows_int64(&rows, 0, 0))
+        return ok;
+    swap->anew = "verify";
+    return error_set(error, ERROR_REFUSED,
+                     "values were written since the verification that %s cannot hold",
+                     column_plan_of(swap->run)->twin_column);
 }
 
 static bool keep_armed(struct swap *swap, struct error *error)
@@ -323,9 +114,10 @@ static bool swap_under_lock(struct run *run, void *arg, struct error *error)
     TEXT_AUTO sql = {0};
 
     swap->locked_us = clock_us();
-    swap_sql(swap, &sql);
-    return check_armed(swap, error) && run_ddl(run, text_string(&sql), error) &&
-           keep_armed(swap, error) && keep_phase(swap, error);
+    column_swap_sql(run, swap->forward, &swap->identity, &sql);
+    return check_armed(swap, error) && (!swap->forward || check_failed(swap, error)) &&
+           run_ddl(run, text_string(&sql), error) && keep_armed(swap, error) &&
+           keep_phase(swap, error);
 }
 
 /* Like alter's: for status and the line that the user sees. */
@@ -339,25 +131,19 @@ static bool keep_fact(struct swap *swap, const struct lock_report *lock, struct 
                         text_string(&fact), error);
 }
 
-static bool explain_stale(const struct swap *swap, struct error *error)
-{
-    error_detail(error, "disabled, enabled again, or replaced: rows may have been written without "
-                        "them");
-    return error_hint(error,
-                      swap->forward
-                          ? "pghaul resume %s compares all rows again; then cutover"
-                          : "compare the columns by hand; pghaul rollback %s --accept-loss goes "
-                            "back all the same",
-                      SHELL_WORD(swap->run->job.name));
-}
-
-/* Verified anew with the triggers as they are then. */
-static bool begin_anew(struct swap *swap, struct error *error)
+/* Before the swap: all rows are compared again, by whoever resumes. */
+static bool begin_anew(const struct swap *swap, struct error *error)
 {
     struct error why = *error;
 
-    if (!phases_reset(swap->run, "expand", error) ||
-        !job_set_state(swap->run->session, &swap->run->job, "running", NULL, error))
+    error_hint(&why,
+               swap->forward ? "pghaul resume %s compares all rows again; then cutover"
+                             : "compare the columns by hand; pghaul rollback %s --accept-loss goes "
+                               "back all the same",
+               SHELL_WORD(swap->run->job.name));
+    if (swap->forward &&
+        (!phases_reset(swap->run, swap->anew, error) ||
+         !job_set_state(swap->run->session, &swap->run->job, "running", NULL, error)))
         return false;
     *error = why;
     return false;
@@ -374,15 +160,12 @@ static bool change(struct swap *swap, struct error *error)
 
     column_lock_name(column_plan_of(swap->run), &tables);
     lock_change.tables = text_string(&tables);
-    if (!read_identity(swap, error))
+    lock_change.table_oid = column_plan_of(swap->run)->table_oid;
+    if (!column_read_identity(swap->run, swap->forward, &swap->arena, &swap->identity, error))
         return false;
     if (lock_and_change(swap->run, &lock_change, &lock, error))
         return keep_fact(swap, &lock, error);
-    if (swap->stale) {
-        explain_stale(swap, error);
-        return swap->forward && begin_anew(swap, error);
-    }
-    return false;
+    return swap->anew != NULL && begin_anew(swap, error);
 }
 
 /* ------------------------------------------------------------------------------------ both ways */
@@ -425,10 +208,8 @@ void column_swap_references_sql(struct run *run, struct text *script)
         if (!column_is_referenced_by(&twin->constraints[i]))
             continue;
         online_constraint_tables_sql(&spec, &tables);
-        lock_print(run, text_string(&tables), "ACCESS EXCLUSIVE", script);
         online_constraint_drop_sql(&spec, &sql);
-        sql_add(script, text_string(&sql));
-        sql_add(script, SESSION_COMMIT);
+        lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql), script);
     }
 }
 
@@ -449,11 +230,13 @@ bool column_count_lost(struct run *run, int64_t *lost, struct error *error)
     struct sync_counts counts;
     ROWS_AUTO rows = {0};
     TEXT_AUTO sql = {0};
-    bool ok = sync_counts(run->session, &sync, &arena, &counts, error);
+    bool there = false;
+    bool ok = sync_counts(run->session, &sync, &arena, &counts, error) &&
+              column_is_there(run, plan->hidden, &there, error);
 
     *lost = 0;
     arena_deinit(&arena);
-    if (!ok || counts.lost == 0)
+    if (!ok || counts.lost == 0 || !there)
         return ok;
     sql_expand(&sql,
                "SELECT count(*) FROM ONLY {table}\n"
@@ -487,6 +270,23 @@ static bool check_loss(struct run *run, struct error *error)
                                    "--accept-loss");
 }
 
+/* What the row says while that check is there: it is added in the same transaction. */
+static bool keep_begun(struct run *run, const struct constraint_spec *spec, uint32_t oid,
+                       struct error *error)
+{
+    (void)spec;
+    (void)oid;
+    return job_set_state(run->session, &run->job, "cut_over",
+                         "a rollback has begun, so values that the old column cannot hold are "
+                         "refused: rollback completes it, resume gives it up",
+                         error);
+}
+
+static bool is_of_row(const struct error *error)
+{
+    return strncmp(error->sqlstate, "23", 2) == 0;
+}
+
 /* Before the lock: so that SET NOT NULL under it reads no row. From here on a value that the old
  * column cannot hold is refused, as it will be. */
 static bool fill_hidden(struct run *run, struct error *error)
@@ -497,21 +297,37 @@ static bool fill_hidden(struct run *run, struct error *error)
 
     if (plan->using == NULL || !plan->twin->not_null)
         return true;
-    return online_constraint_add(run, &spec, NULL, error) &&
-           online_constraint_validate(run, &spec, error);
+    if (online_constraint_add(run, &spec, keep_begun, error) &&
+        online_constraint_validate(run, &spec, error))
+        return true;
+    if (is_of_row(error))
+        error_hint(error,
+                   "rows in which %s is NULL have a value that it cannot hold: mend them, then "
+                   "pghaul rollback %s",
+                   plan->hidden, SHELL_WORD(run->job.name));
+    return false;
 }
 
-/* Not gone back after all. */
-static void unfill_hidden(struct run *run)
+bool column_give_up_back(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
-    struct error ignored = {0};
     TEXT_AUTO name = {0};
     struct constraint_spec spec = column_filled_spec(plan, false, &name);
 
-    if (plan->using != NULL && plan->twin->not_null && session_alive(run->session) &&
-        !online_constraint_drop(run, &spec, 0, &ignored))
-        log_warning(run->log, "check %s stays: %s", spec.name, ignored.message);
+    if (!online_constraint_drop(run, &spec, 0, error))
+        return false;
+    return run->job.reason == NULL ||
+           job_set_state(run->session, &run->job, "cut_over", NULL, error);
+}
+
+/* Not gone back after all. A signal may come again: then `resume` does it. */
+static void give_up(struct run *run)
+{
+    struct error ignored = {0};
+
+    if (session_alive(run->session) && !stop_wanted(run->stop) &&
+        !column_give_up_back(run, &ignored))
+        log_warning(run->log, "the check that the old column is filled stays: %s", ignored.message);
 }
 
 /*
@@ -525,30 +341,47 @@ static bool lead_back(struct run *run, struct error *error)
 
     if (plan->primary_tail == NULL)
         return true;
-    for (int i = 0; i < plan->hidden_count; i++) {
+    for (int i = 0; i < plan->before->constraint_count; i++) {
         const struct twin_constraint *constraint = &plan->twin->constraints[i];
         struct constraint_spec spec = column_restore_spec(constraint);
 
-        spec.definition = plan->hidden_definitions[i];
+        spec.definition = plan->before->constraints[i].definition;
         if (column_is_referenced_by(constraint) &&
             (!online_constraint_add(run, &spec, column_comment_again, error) ||
              (constraint->validated && constraint->enforced &&
-              !online_constraint_validate(run, &spec, error))))
+              !online_constraint_validate(run, &spec, error)))) {
+            if (is_of_row(error))
+                error_hint(error, "mend the rows, then pghaul rollback %s",
+                           SHELL_WORD(run->job.name));
             return false;
+        }
     }
     return drop_references(run, swapped_spec, error);
+}
+
+static bool check_hidden(struct run *run, struct error *error)
+{
+    bool there;
+
+    if (!column_is_there(run, column_plan_of(run)->hidden, &there, error))
+        return false;
+    if (there)
+        return true;
+    error_set(error, ERROR_REFUSED, "job %s cannot go back: finish has dropped the old column",
+              run->job.name);
+    return error_hint(error, "pghaul finish %s completes that", SHELL_WORD(run->job.name));
 }
 
 bool column_swap_back(struct run *run, struct error *error)
 {
     struct swap swap = {.run = run};
-    bool ok = check_loss(run, error) && fill_hidden(run, error);
+    bool ok;
 
-    if (ok) {
-        ok = lead_back(run, error) && change(&swap, error);
-        if (!ok && job_is(&run->job, "cut_over") && !stop_wanted(run->stop))
-            unfill_hidden(run);
-    }
+    if (!check_hidden(run, error) || !check_loss(run, error))
+        return false;
+    ok = fill_hidden(run, error) && lead_back(run, error) && change(&swap, error);
+    if (!ok && job_is(&run->job, "cut_over"))
+        give_up(run);
     arena_deinit(&swap.arena);
     return ok;
 }
