@@ -389,8 +389,7 @@ void sync_functions_sql(const struct sync *sync, struct text *sql)
 
     body_sql(sync, true, &insert);
     body_sql(sync, false, &update);
-    /* Deeper is what a trigger does: of a foreign key, which names the column for its own reasons.
-     */
+    /* Deeper is what a trigger does, as the one of a foreign key, which always names the column. */
     text_append(&seen,
                 "\nBEGIN\n    IF pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1 THEN\n");
     sync_expand(sync, SEEN, &seen);

@@ -367,6 +367,29 @@ static void an_abort_that_completes_a_rollback_may_be_killed_too(void)
     assert_string_equal(state(), "aborted");
 }
 
+static void what_is_left_of_a_rollback_can_be_done_without_the_program(void)
+{
+    static const char *const POINTS[] = {"phase tighten running", "event ddl %VALIDATE%"};
+
+    for (size_t i = 0; i < sizeof(POINTS) / sizeof(POINTS[0]); i++) {
+        const char *before;
+        struct t_result result;
+
+        t_fresh_database();
+        make_table();
+        before = shape();
+        hide();
+        kill_at(POINTS[i], "rollback");
+        t_run(&result, "abort", "j", "--print-sql", NULL);
+        t_expect_status(&result, 0);
+        t_run_program(&result, "sh", "-c", "printf %s \"$1\" | psql -X -d \"$2\"", "sh", result.out,
+                      t_conninfo(), NULL);
+        t_expect_status(&result, 0);
+        assert_string_equal(shape(), before);
+        assert_string_equal(state(), "aborted");
+    }
+}
+
 /* A cut-over right after such a kill brings the rollback to its end first: NOT NULL is known. */
 static void a_cut_over_after_a_killed_rollback_forgets_nothing(void)
 {
@@ -414,6 +437,7 @@ int main(void)
         t_test(actions_of_foreign_keys_do_not_stop_a_cut_over),
         t_test(a_rollback_killed_anywhere_goes_on),
         t_test(an_abort_that_completes_a_rollback_may_be_killed_too),
+        t_test(what_is_left_of_a_rollback_can_be_done_without_the_program),
         t_test(a_cut_over_after_a_killed_rollback_forgets_nothing),
         t_test(a_cut_over_and_a_finish_killed_anywhere_can_be_said_again),
     };

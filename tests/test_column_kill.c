@@ -219,7 +219,7 @@ static void what_was_killed_anywhere_can_be_aborted(void)
 
     make();
     before = definition();
-    for (int point = 3; point < 150; point += 9) {
+    for (int point = 3; point < 150; point += 17) {
         struct t_result result;
         bool killed;
 
@@ -228,7 +228,7 @@ static void what_was_killed_anywhere_can_be_aborted(void)
         if (!killed)
             t_expect_status(&result, 0);
         if (t_int("SELECT count(*) FROM pghaul.job WHERE name = '" JOB "'") > 0) {
-            if (point % 4 == 0) {
+            if (point % 4 != 0) {
                 t_run(&result, "abort", JOB, "--yes", NULL);
                 t_expect_status(&result, 0);
             } else {
@@ -251,7 +251,7 @@ static void what_was_killed_while_it_swapped_can_be_aborted(void)
 
     make();
     before = definition();
-    for (int point = 1; point < 60; point += 5) {
+    for (int point = 1; point < 60; point += 9) {
         bool killed;
 
         t_wait(start(point % 2 == 0 ? "rename" : "retype", "id"), &result);

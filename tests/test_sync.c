@@ -606,6 +606,29 @@ static void an_applications_trigger_comes_first(void)
     expect_writes(WRITES);
 }
 
+/* It changes the old column in every update, so in the backfill's, too. */
+static void a_restless_trigger_of_the_applications_is_no_way_around_the_read_only_column(void)
+{
+    static const struct write WRITES[] = {
+        {"'1', 1", UPDATE("other = 1"), "2|2"},
+        {"'1', 1", UPDATE("{o} = '5'"), "6|6"},
+        {"'1', 1", UPDATE("{n} = 9"), "!55000"},
+        {"'1', NULL", UPDATE("{n} = 1"), "2|2", .conflicts = 1}, /* as the backfill */
+        {0},
+    };
+
+    make_table("text");
+    t_sql("CREATE FUNCTION up() RETURNS trigger LANGUAGE plpgsql AS\n"
+          "$$BEGIN NEW.v := NEW.v::int + 1; RETURN NEW; END$$;\n"
+          "CREATE TRIGGER zz BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION up();\n"
+          "INSERT INTO t (id, v) VALUES (1, '1'), (2, '2')");
+    RUN(0, "column", "retype", "t", "v", "int", "--using", "v::int");
+    t_expect("SELECT count(*) FROM t WHERE v::int IS DISTINCT FROM pghaul_new_v", "0");
+    o = "v";
+    n = "pghaul_new_v";
+    expect_writes(WRITES);
+}
+
 static void a_trigger_that_would_come_after_ours_is_refused(void)
 {
     make_table("text");
@@ -797,6 +820,7 @@ int main(void)
         t_test(lengths_and_scales_of_the_new_type_apply),
         t_test(a_time_without_zone_is_read_in_the_zone_of_the_plan),
         t_test(an_applications_trigger_comes_first),
+        t_test(a_restless_trigger_of_the_applications_is_no_way_around_the_read_only_column),
         t_test(a_trigger_that_would_come_after_ours_is_refused),
         t_test(nothing_of_a_sessions_own_is_run_as_the_tables_owner),
         t_test(a_role_without_rights_on_our_schema_writes_both_columns),

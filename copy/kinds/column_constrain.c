@@ -126,27 +126,34 @@ static bool create_functions(struct run *run, struct error *error)
     return false;
 }
 
+void column_expand_sql(const struct run *run, bool there, struct text *sql)
+{
+    struct sync sync = column_sync(run, false);
+
+    sync_detach_sql(&sync, sql);
+    if (!there)
+        text_append(sql, column_plan_of(run)->expand_sql);
+    sync_functions_sql(&sync, sql);
+    sync_triggers_sql(&sync, sql);
+}
+
 /* Also after somebody touched the triggers: then it begins anew, with the twin as it is. */
 static bool expand_under_lock(struct run *run, void *arg, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
-    const struct sync *sync = arg;
     TEXT_AUTO sql = {0};
     TEXT_AUTO seen = {0};
     TEXT_AUTO fact = {0};
     bool there;
 
+    (void)arg;
     if (!exists(
             run,
             "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2\n"
             "                  AND NOT attisdropped)",
             NUMBER(plan->table_oid), plan->twin_column, &there, error))
         return false;
-    sync_detach_sql(sync, &sql);
-    if (!there)
-        text_append(&sql, plan->expand_sql);
-    sync_functions_sql(sync, &sql);
-    sync_triggers_sql(sync, &sql);
+    column_expand_sql(run, there, &sql);
     if (!run_ddl(run, text_string(&sql), error) ||
         !batch_look(run->session, &plan->batch_plan, &seen, error))
         return false;
@@ -158,7 +165,7 @@ bool column_expand_forward(struct run *run, struct error *error)
 {
     struct sync sync = column_sync(run, false);
     struct lock_change change = {
-        .what_for = "expand", .mode = "ACCESS EXCLUSIVE", .work = expand_under_lock, .arg = &sync};
+        .what_for = "expand", .mode = "ACCESS EXCLUSIVE", .work = expand_under_lock};
     struct lock_report lock;
     TEXT_AUTO tables = {0};
 

@@ -72,7 +72,7 @@ static void drop_sql(const struct drop_plan *plan, struct text *sql)
 /* One change of the table's metadata, and of the job's state with it. */
 struct step {
     const char *what_for;
-    bool (*look)(struct run *run, struct error *error); /* under the lock; NULL: nothing */
+    bool (*look)(struct run *run, struct error *error); /* under the lock, before it; or NULL */
     void (*sql)(const struct drop_plan *plan, struct text *sql);
     const char *state;
     const char *phase;
@@ -131,11 +131,25 @@ static bool take_step(struct run *run, struct step *step, struct error *error)
 /* ----------------------------------------------------------------------------------------- verbs
  */
 
+static void leave_sql(struct run *run, struct text *sql)
+{
+    job_end_sql(run->job.id, sql);
+}
+
+static bool tighten_forward(struct run *run, struct error *error)
+{
+    TEXT_AUTO leave = {0};
+
+    leave_sql(run, &leave);
+    return column_drop_tighten(run, error) &&
+           job_set_leave_sql(run->session, &run->job, text_string(&leave), error);
+}
+
 static const struct phase PHASES[] = {
     {.name = "tighten",
      .what = "after a rollback: NOT NULL again, if it was; at first nothing",
      .lock = "SHARE UPDATE EXCLUSIVE; ACCESS EXCLUSIVE for milliseconds, by the ladder",
-     .forward = column_drop_tighten},
+     .forward = tighten_forward},
     {.name = "ready", .what = "the column is as it was; wait for cutover", .lock = "none"},
     {.name = "cutover",
      .what = "hide the column: its name goes, its values stay",
@@ -211,10 +225,21 @@ static bool hide(struct run *run, struct error *error)
                      error);
 }
 
+/* From the name's return to the end of tighten, leaving by SQL is what is left of the rollback. */
+static bool leave_loose(struct run *run, struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    leave_sql(run, &sql);
+    column_drop_tighten_sql(drop_plan_of(run), &sql);
+    return job_set_leave_sql(run->session, &run->job, text_string(&sql), error);
+}
+
 static bool show(struct run *run, struct error *error)
 {
     return take_step(run,
                      &(struct step){.what_for = "rollback",
+                                    .look = leave_loose,
                                     .sql = show_sql,
                                     .state = "running",
                                     .phase = "tighten",
@@ -391,11 +416,6 @@ bool column_drop_prepare(struct run *run, const struct column_drop_options *opti
          fill_plan(run, options, table, error) && fill_report(run, options, table, report, error);
     arena_deinit(&arena);
     return ok;
-}
-
-static void leave_sql(struct run *run, struct text *sql)
-{
-    job_end_sql(run->job.id, sql);
 }
 
 bool column_drop_store(struct run *run, struct error *error)

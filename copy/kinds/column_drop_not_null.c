@@ -56,19 +56,46 @@ bool column_drop_read_not_null(struct session *session, struct drop_plan *plan, 
  * tighten
  */
 
+static void expand(const struct drop_plan *plan, const char *template, struct text *sql)
+{
+    sql_expand(sql, template,
+               SQL_NAMES({"name", sql_ident(plan->not_null->constraint->name)},
+                         {"table", sql_table(plan->schema, plan->table)},
+                         {"column", sql_ident(plan->column)},
+                         {"comment", sql_literal(plan->comment)}));
+}
+
+static const char COMMENT[] = "COMMENT ON CONSTRAINT {name} ON {table} IS {comment};\n";
+
 static bool comment_again(struct run *run, const struct constraint_spec *spec, uint32_t oid,
                           struct error *error)
 {
+    const struct drop_plan *plan = drop_plan_of(run);
     TEXT_AUTO sql = {0};
 
+    (void)spec;
     (void)oid;
-    if (drop_plan_of(run)->comment == NULL)
+    if (plan->comment == NULL)
         return true;
-    sql_expand(&sql, "COMMENT ON CONSTRAINT {name} ON {table} IS {comment}",
-               SQL_NAMES({"name", sql_ident(spec->name)},
-                         {"table", sql_table(spec->schema, spec->table)},
-                         {"comment", sql_literal(drop_plan_of(run)->comment)}));
+    expand(plan, COMMENT, &sql);
     return run_ddl(run, text_string(&sql), error);
+}
+
+void column_drop_tighten_sql(const struct drop_plan *plan, struct text *sql)
+{
+    if (plan->not_null_count == 0)
+        return;
+    online_constraint_add_sql(plan->not_null->constraint, sql);
+    text_append(sql, ";\n");
+    if (plan->comment != NULL)
+        expand(plan, COMMENT, sql);
+    if (!plan->unchecked)
+        expand(plan, "ALTER TABLE {table} VALIDATE CONSTRAINT {name};\n", sql);
+    if (plan->not_null->constraint->type == 'c')
+        expand(plan,
+               "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n"
+               "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name};\n",
+               sql);
 }
 
 /* Not to be left NOT VALID: the application could not write those rows any more. */

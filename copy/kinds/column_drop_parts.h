@@ -42,5 +42,7 @@ bool column_drop_read_not_null(struct session *session, struct drop_plan *plan,
  * way: then it stays nullable, and a warning says so.
  */
 bool column_drop_tighten(struct run *run, struct error *error) MUST_CHECK;
+/* The same for psql, which goes on after an error: what is done is refused, and does no harm. */
+void column_drop_tighten_sql(const struct drop_plan *plan, struct text *sql);
 
 #endif

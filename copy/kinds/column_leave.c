@@ -95,10 +95,9 @@ static void statistics_sql(const struct twin_statistics *statistics, struct text
 void column_not_null_sql(const struct column_plan *plan, const char *name, struct text *sql)
 {
     const struct twin *twin = plan->twin;
-    const struct sql_name *names =
-        SQL_NAMES({"table", sql_table(plan->schema, plan->table)}, {"from", sql_ident(name)},
-                  {"to", sql_ident(twin->not_null_name)},
-                  {"comment", sql_literal(twin->not_null_comment)});
+    const struct sql_name *names = SQL_NAMES(
+        {"table", sql_table(plan->schema, plan->table)}, {"from", sql_ident(name)},
+        {"to", sql_ident(twin->not_null_name)}, {"comment", sql_literal(twin->not_null_comment)});
 
     if (strcmp(name, twin->not_null_name) != 0)
         sql_expand(sql, "ALTER TABLE {table} RENAME CONSTRAINT {from} TO {to};\n", names);
@@ -232,7 +231,8 @@ bool column_settle_references(struct run *run, struct error *error)
 
     if (!column_is_there(run, plan->hidden, &there, error))
         return false;
-    for (int i = 0; there && plan->primary_tail != NULL && i < plan->before->constraint_count; i++) {
+    for (int i = 0; there && plan->primary_tail != NULL && i < plan->before->constraint_count;
+         i++) {
         const struct twin_constraint *constraint = &plan->twin->constraints[i];
         struct constraint_spec twin = column_twin_spec(constraint);
         struct constraint_spec hidden = column_restore_spec(constraint);
@@ -269,10 +269,18 @@ static bool refuse_dependents(struct run *run, const char *keep, const char *ver
                       SHELL_WORD(run->job.name));
 }
 
+static bool hint_finish(const struct run *run, struct error *error)
+{
+    return error->hint[0] == '\0' &&
+           error_hint(error, "the old column is dropped: pghaul finish %s completes that",
+                      SHELL_WORD(run->job.name));
+}
+
 bool column_finish(struct run *run, struct error *error)
 {
     if (finish_column(run, error))
-        return rename_references(run, error) && forget(run, "finished", error);
+        return (rename_references(run, error) && forget(run, "finished", error)) ||
+               hint_finish(run, error);
     return refuse_dependents(run, column_plan_of(run)->new_name, "finish", error);
 }
 

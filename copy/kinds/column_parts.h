@@ -65,6 +65,7 @@ struct column_plan {
     /* In memory, of a plan that is new: what --dry-run can say only now. */
     struct column_identity identity;
     const char *create_sql; /* what sync_create() sends */
+    const char *create_batch_sql;
 };
 
 static inline struct column_plan *column_plan_of(const struct run *run)
@@ -96,7 +97,8 @@ bool column_is_referenced_by(const struct twin_constraint *constraint);
  */
 #define COLUMN_SEQUENCE_WAIT "SET LOCAL lock_timeout = '20ms';\n"
 
-bool column_is_there(struct run *run, const char *column, bool *yes, struct error *error) MUST_CHECK;
+bool column_is_there(struct run *run, const char *column, bool *yes,
+                     struct error *error) MUST_CHECK;
 
 /* SQL "ONLY s.t", for locks. */
 void column_lock_name(const struct column_plan *plan, struct text *name);
@@ -142,6 +144,8 @@ bool column_read_identity(struct run *run, bool forward, struct arena *arena,
 
 /* In the open transaction: what the triggers need, but the triggers. */
 bool column_create_functions(struct run *run, struct error *error) MUST_CHECK;
+/* Appends what expand sends under the lock; `there`: the twin is. */
+void column_expand_sql(const struct run *run, bool there, struct text *sql);
 /* Append what constrain sends: for the twin's NOT NULL, `spec` being the check that proves it. */
 void column_filled_sql(const struct column_plan *plan, const struct constraint_spec *spec,
                        struct text *sql);

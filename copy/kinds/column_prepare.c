@@ -380,8 +380,9 @@ static bool make_plan(struct preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
 
-    if (!plan_twin(prep, error) || !plan_before(prep, error) || !column_check_sequence(prep->run, error) ||
-        !plan_maps(prep, error) || !find_image(prep, error) || !find_rewrite(prep, error) ||
+    if (!plan_twin(prep, error) || !plan_before(prep, error) ||
+        !column_check_sequence(prep->run, error) || !plan_maps(prep, error) ||
+        !find_image(prep, error) || !find_rewrite(prep, error) ||
         !print_filled(prep, plan->twin_column, &plan->twin_filled, error) ||
         !print_filled(prep, plan->hidden, &plan->hidden_filled, error))
         return false;
@@ -496,6 +497,7 @@ static bool transcribe(struct preparation *prep, struct error *error)
     struct run *run = prep->run;
     struct column_plan *plan = prep->plan;
     TEXT_AUTO script = {0};
+    TEXT_AUTO batch = {0};
     bool ok;
 
     if (!session_begin(run->session, error) || !schema_ensure(run->session, error) ||
@@ -504,8 +506,11 @@ static bool transcribe(struct preparation *prep, struct error *error)
         return false;
     session_transcribe(run->session, &script);
     ok = column_create_functions(run, error);
+    session_transcribe(run->session, &batch);
+    ok = ok && batch_create(run, &plan->batch_plan, error);
     session_transcribe(run->session, NULL);
     plan->create_sql = arena_copy(&plan->arena, text_string(&script));
+    plan->create_batch_sql = arena_copy(&plan->arena, text_string(&batch));
     return ok;
 }
 

@@ -7,22 +7,22 @@
 
 /* What the phases send when nothing is in the way, by the builders that they use. */
 
+static void print_transaction(const char *sql, struct text *script)
+{
+    sql_add(script, SESSION_BEGIN);
+    sql_add(script, sql);
+    sql_add(script, SESSION_COMMIT);
+}
+
 static void print_expand(struct run *run, struct text *script)
 {
     const struct column_plan *plan = column_plan_of(run);
-    struct sync sync = column_sync(run, false);
     TEXT_AUTO tables = {0};
     TEXT_AUTO sql = {0};
 
     column_lock_name(plan, &tables);
-    if (plan->create_sql != NULL) {
-        sql_add(script, SESSION_BEGIN);
-        sql_add(script, plan->create_sql);
-        sql_add(script, SESSION_COMMIT);
-    }
-    text_append(&sql, plan->expand_sql);
-    sync_functions_sql(&sync, &sql);
-    sync_triggers_sql(&sync, &sql);
+    print_transaction(plan->create_sql, script);
+    column_expand_sql(run, false, &sql);
     lock_print_change(run, text_string(&tables), "ACCESS EXCLUSIVE", text_string(&sql), script);
 }
 
@@ -119,9 +119,7 @@ static void print_finish(struct run *run, struct text *script)
     column_finish_print(run, script);
     text_clear(&sql);
     column_forget_sql(run, &sql);
-    sql_add(script, SESSION_BEGIN);
-    sql_add(script, text_string(&sql));
-    sql_add(script, SESSION_COMMIT);
+    print_transaction(text_string(&sql), script);
 }
 
 static void print_cutover(struct run *run, struct text *script)
@@ -145,9 +143,10 @@ void column_print(struct run *run, const char *phase, struct text *script)
     plan->batch_plan.columns[0].value = arena_copy(&plan->batch_plan.arena, text_string(&value));
     if (strcmp(phase, "expand") == 0)
         print_expand(run, script);
-    else if (strcmp(phase, "backfill") == 0)
+    else if (strcmp(phase, "backfill") == 0) {
+        print_transaction(plan->create_batch_sql, script);
         batch_print(&plan->batch_plan, run->job.id, phase, BATCH_WALK, script);
-    else if (strcmp(phase, "later") == 0)
+    } else if (strcmp(phase, "later") == 0)
         batch_print(&plan->batch_plan, run->job.id, phase, BATCH_REVISIT, script);
     else if (strcmp(phase, "constrain") == 0)
         print_constrain(run, script);

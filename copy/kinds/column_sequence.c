@@ -45,8 +45,9 @@ bool column_check_sequence(struct run *run, struct error *error)
     if (twin->identity == '\0')
         return true;
     if (!is_integer(twin->type)) {
-        error_set(error, ERROR_REFUSED, "column %s is an identity column, and type %s cannot be one",
-                  plan->column, twin->type);
+        error_set(error, ERROR_REFUSED,
+                  "column %s is an identity column, and type %s cannot be one", plan->column,
+                  twin->type);
         return error_hint(error,
                           "change it to smallint, integer or bigint, or DROP IDENTITY first");
     }
@@ -56,8 +57,7 @@ bool column_check_sequence(struct run *run, struct error *error)
         return true;
     error_set(error, ERROR_REFUSED, "sequence %s of identity column %s is used elsewhere",
               twin->sequence, plan->column);
-    error_detail(error, "%s refers to it, and another one takes its place",
-                 rows_text(&rows, 0, 0));
+    error_detail(error, "%s refers to it, and another one takes its place", rows_text(&rows, 0, 0));
     return error_hint(error, "give it a sequence of its own");
 }
 
@@ -92,8 +92,9 @@ bool column_report_sequence(struct run *run, const struct table_column *column,
                        PARAMS(NUMBER(plan->table_oid), NUMBER(column->number), type), error))
         return false;
     for (int i = 0; i < rows_count(&rows); i++)
-        report_add(report, "also", "sequence %s stays %s: ALTER SEQUENCE %s AS %s when you are past "
-                   "it", rows_text(&rows, i, 0), rows_text(&rows, i, 1), rows_text(&rows, i, 0),
-                   type);
+        report_add(report, "also",
+                   "sequence %s stays %s: ALTER SEQUENCE %s AS %s when you are past "
+                   "it",
+                   rows_text(&rows, i, 0), rows_text(&rows, i, 1), rows_text(&rows, i, 0), type);
     return true;
 }

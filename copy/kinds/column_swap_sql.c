@@ -132,19 +132,17 @@ static void primary_sql(const struct column_plan *plan, const char *index, struc
                "ALTER TABLE {table} DROP CONSTRAINT {name};\n"
                "ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {index};\n",
                SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
-                         {"name", sql_ident(primary->constraint)},
-                         {"index", sql_ident(index)}));
+                         {"name", sql_ident(primary->constraint)}, {"index", sql_ident(index)}));
     column_index_marks_sql(plan, primary, sql);
 }
 
 void column_index_marks_sql(const struct column_plan *plan, const struct twin_index *index,
                             struct text *sql)
 {
-    const struct sql_name *names =
-        SQL_NAMES({"table", sql_table(plan->schema, plan->table)}, {"name", sql_ident(index->name)},
-                  {"index", sql_table(plan->schema, index->name)},
-                  {"comment", sql_literal(index->comment)},
-                  {"constraint_comment", sql_literal(index->constraint_comment)});
+    const struct sql_name *names = SQL_NAMES(
+        {"table", sql_table(plan->schema, plan->table)}, {"name", sql_ident(index->name)},
+        {"index", sql_table(plan->schema, index->name)}, {"comment", sql_literal(index->comment)},
+        {"constraint_comment", sql_literal(index->constraint_comment)});
 
     if (index->comment != NULL)
         sql_expand(sql, "COMMENT ON INDEX {index} IS {comment};\n", names);
@@ -176,10 +174,9 @@ static void identity_index_sql(const struct swap_text *swap, struct text *sql)
 static void not_null_again_sql(const struct column_plan *plan, struct text *sql)
 {
     const struct twin *twin = plan->twin;
-    const struct sql_name *names =
-        SQL_NAMES({"table", sql_table(plan->schema, plan->table)},
-                  {"column", sql_ident(plan->hidden)}, {"name", sql_ident(twin->not_null_name)},
-                  {"comment", sql_literal(twin->not_null_comment)});
+    const struct sql_name *names = SQL_NAMES(
+        {"table", sql_table(plan->schema, plan->table)}, {"column", sql_ident(plan->hidden)},
+        {"name", sql_ident(twin->not_null_name)}, {"comment", sql_literal(twin->not_null_comment)});
 
     if (twin->not_null_name == NULL)
         sql_expand(sql, "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;\n", names);
