@@ -24,7 +24,7 @@ static const char *argument(const struct cli *cli, int i)
 /* The application uses the rows meanwhile: no row is locked for longer than it may wait for a
  * table.
  */
-#define USUAL_CHUNK "chunk.time=50ms"
+#define USUAL_CHUNK "chunk.time=25ms"
 
 /* rename and retype: the column gets a twin. */
 static bool run_twin(struct cli *cli, struct column_options options, struct error *error)

@@ -129,6 +129,16 @@ static void not_null_keeps_its_name_and_its_comment(void)
     }
 }
 
+static void not_null_that_is_not_valid_is_not_lost(void)
+{
+    if (t_server_version() < 180000)
+        return;
+    t_sql("CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1), (2);\n"
+          "ALTER TABLE t ADD CONSTRAINT nn NOT NULL a NOT VALID");
+    REFUSED(3, "pghaul validate t nn", "column", "rename", "t", "a", "b");
+    REFUSED(3, "pghaul validate t nn", RETYPE("t", "a"));
+}
+
 /* ----------------------------------------------------------------------- what did not come to its
  * end
  */
@@ -385,6 +395,7 @@ int main(void)
         t_test(subscribers_can_name_every_row_all_the_time),
         t_test(a_key_keeps_its_comments_and_its_mark),
         t_test(not_null_keeps_its_name_and_its_comment),
+        t_test(not_null_that_is_not_valid_is_not_lost),
         t_test(a_rollback_that_fails_leaves_nothing_in_the_way),
         t_test(a_rollback_that_was_killed_is_seen_and_given_up),
         t_test(a_finish_after_a_killed_rollback_leaves_no_check),

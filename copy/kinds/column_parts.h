@@ -176,8 +176,9 @@ bool column_count_lost(struct run *run, int64_t *lost, struct error *error) MUST
 
 void column_plan_to_json(const struct column_plan *plan, struct text *json);
 
-/* For --dry-run: the phases; what a phase sends. */
+/* For --dry-run: the phases; what a phase sends; both, with what can only be said by doing it. */
 void column_describe(struct run *run, struct report *report);
 void column_print(struct run *run, const char *phase, struct text *script);
+bool column_dry_run(struct run *run, struct report *report, struct error *error) MUST_CHECK;
 
 #endif

@@ -8,7 +8,6 @@
 #include "copy/kinds/column_parts.h"
 #include "copy/lock.h"
 #include "copy/statement.h"
-#include "engine/job/schema.h"
 #include "engine/pg/sql.h"
 
 struct preparation {
@@ -376,13 +375,25 @@ static bool plan_before(struct preparation *prep, struct error *error)
     return read_twin(prep, plan->hidden, NULL, &plan->arena, plan->before, error);
 }
 
+/* 18: the twin's would be none, or be valid. */
+static bool check_not_null(const struct preparation *prep, struct error *error)
+{
+    const struct twin *twin = prep->plan->twin;
+
+    if (twin->not_null || twin->not_null_name == NULL)
+        return true;
+    error_set(error, ERROR_REFUSED, "NOT NULL of column %s is NOT VALID", prep->plan->column);
+    return error_hint(error, "pghaul validate %s %s, or drop it, first", prep->options->table,
+                      twin->not_null_name);
+}
+
 static bool make_plan(struct preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
 
     if (!plan_twin(prep, error) || !plan_before(prep, error) ||
-        !column_check_sequence(prep->run, error) || !plan_maps(prep, error) ||
-        !find_image(prep, error) || !find_rewrite(prep, error) ||
+        !column_check_sequence(prep->run, error) || !check_not_null(prep, error) ||
+        !plan_maps(prep, error) || !find_image(prep, error) || !find_rewrite(prep, error) ||
         !print_filled(prep, plan->twin_column, &plan->twin_filled, error) ||
         !print_filled(prep, plan->hidden, &plan->hidden_filled, error))
         return false;
@@ -491,45 +502,6 @@ static bool in_transaction(struct preparation *prep, struct error *error)
     return ok;
 }
 
-/* In a transaction that is rolled back: with the number that the job would get, and the schema. */
-static bool transcribe(struct preparation *prep, struct error *error)
-{
-    struct run *run = prep->run;
-    struct column_plan *plan = prep->plan;
-    TEXT_AUTO script = {0};
-    TEXT_AUTO batch = {0};
-    bool ok;
-
-    if (!session_begin(run->session, error) || !schema_ensure(run->session, error) ||
-        !job_next_id(run->session, &run->job.id, error) ||
-        !column_read_identity(run, true, &plan->arena, &plan->identity, error))
-        return false;
-    session_transcribe(run->session, &script);
-    ok = column_create_functions(run, error);
-    session_transcribe(run->session, &batch);
-    ok = ok && batch_create(run, &plan->batch_plan, error);
-    session_transcribe(run->session, NULL);
-    plan->create_sql = arena_copy(&plan->arena, text_string(&script));
-    plan->create_batch_sql = arena_copy(&plan->arena, text_string(&batch));
-    return ok;
-}
-
-/* For --dry-run. */
-static bool describe(struct preparation *prep, struct report *report, struct error *error)
-{
-    struct run *run = prep->run;
-    bool ok;
-
-    run->trial = true;
-    ok = transcribe(prep, error);
-    session_rollback(run->session);
-    run->trial = false;
-    if (ok)
-        column_describe(run, report);
-    run->job.id = 0;
-    return ok;
-}
-
 static bool prepare(struct preparation *prep, struct report *report, struct error *error)
 {
     struct run *run = prep->run;
@@ -547,7 +519,7 @@ static bool prepare(struct preparation *prep, struct report *report, struct erro
                       &options->settings);
     column_plan_to_json(prep->plan, &json);
     run->job.plan = arena_copy(&run->job.arena, text_string(&json));
-    return !options->dry_run || describe(prep, report, error);
+    return !options->dry_run || column_dry_run(run, report, error);
 }
 
 bool column_prepare(struct run *run, const struct column_options *options, struct report *report,

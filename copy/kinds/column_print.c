@@ -3,6 +3,7 @@
 #include "copy/kinds/column_parts.h"
 #include "copy/lock.h"
 #include "copy/statement.h"
+#include "engine/job/schema.h"
 #include "engine/pg/sql.h"
 
 /* What the phases send when nothing is in the way, by the builders that they use. */
@@ -154,4 +155,40 @@ void column_print(struct run *run, const char *phase, struct text *script)
         print_cutover(run, script);
     else if (strcmp(phase, "finish") == 0)
         print_finish(run, script);
+}
+
+/* In a transaction that is rolled back: with the number that the job would get, and the schema. */
+static bool transcribe(struct run *run, struct error *error)
+{
+    struct column_plan *plan = column_plan_of(run);
+    TEXT_AUTO script = {0};
+    TEXT_AUTO batch = {0};
+    bool ok;
+
+    if (!session_begin(run->session, error) || !schema_ensure(run->session, error) ||
+        !job_next_id(run->session, &run->job.id, error) ||
+        !column_read_identity(run, true, &plan->arena, &plan->identity, error))
+        return false;
+    session_transcribe(run->session, &script);
+    ok = column_create_functions(run, error);
+    session_transcribe(run->session, &batch);
+    ok = ok && batch_create(run, &plan->batch_plan, error);
+    session_transcribe(run->session, NULL);
+    plan->create_sql = arena_copy(&plan->arena, text_string(&script));
+    plan->create_batch_sql = arena_copy(&plan->arena, text_string(&batch));
+    return ok;
+}
+
+bool column_dry_run(struct run *run, struct report *report, struct error *error)
+{
+    bool ok;
+
+    run->trial = true;
+    ok = transcribe(run, error);
+    session_rollback(run->session);
+    run->trial = false;
+    if (ok)
+        column_describe(run, report);
+    run->job.id = 0;
+    return ok;
 }
