@@ -175,18 +175,20 @@ struct sync_words sync_words_of(const struct sync *sync)
     static const char *const MAPS[] = {"forward", "back", "differ"};
     static const char *const SUFFIXES[] = {"insert", "update", "seen"};
     struct sync_words words;
-    const char *job = words.job;
+    int64_t job = sync->job;
 
-    snprintf(words.job, sizeof(words.job), "%" PRId64, sync->job);
+    snprintf(words.job, sizeof(words.job), "%" PRId64, job);
     snprintf(words.oid, sizeof(words.oid), "%" PRIu32, sync->table_oid);
     for (int i = 0; i < SYNC_COUNTERS; i++)
-        snprintf(words.counters[i], sizeof(words.counters[i]), "pghaul.%s_%s", COUNTERS[i], job);
+        snprintf(words.counters[i], sizeof(words.counters[i]), "pghaul.%s_%" PRId64, COUNTERS[i],
+                 job);
     for (int i = 0; i < SYNC_FUNCTIONS; i++)
-        snprintf(words.functions[i], sizeof(words.functions[i]), "pghaul.%s_%s", FUNCTIONS[i], job);
+        snprintf(words.functions[i], sizeof(words.functions[i]), "pghaul.%s_%" PRId64, FUNCTIONS[i],
+                 job);
     for (int i = 0; i < SYNC_MAPS; i++)
-        snprintf(words.maps[i], sizeof(words.maps[i]), "pghaul.%s_%s", MAPS[i], job);
+        snprintf(words.maps[i], sizeof(words.maps[i]), "pghaul.%s_%" PRId64, MAPS[i], job);
     for (int i = 0; i < SYNC_FUNCTIONS; i++)
-        snprintf(words.triggers[i], sizeof(words.triggers[i]), SYNC_PREFIX "%s_%s", job,
+        snprintf(words.triggers[i], sizeof(words.triggers[i]), SYNC_PREFIX "%" PRId64 "_%s", job,
                  SUFFIXES[i]);
     return words;
 }

@@ -391,8 +391,10 @@ static bool fill_report(struct run *run, const struct column_drop_options *optio
     report_add(report, "space",
                "its values stay in rows until they are written anew: pghaul alter "
                "rebuilds the table");
-    if (!column_report_usage(run->session, plan->table_oid, plan->column, report, error) ||
-        !column_report_goes(run->session, plan->table_oid, plan->column, report, error) ||
+    if (!column_report_usage(
+            run->session,
+            &(struct column_use){.table_oid = plan->table_oid, .column = plan->column}, true,
+            report, error) ||
         !column_report_publications(
             run->session, plan->table_oid,
             &(struct column_sent){.hidden = plan->hidden, .gone = plan->column}, report, error))

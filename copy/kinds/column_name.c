@@ -137,33 +137,24 @@ bool column_refuse_used(struct run *run, const struct column_use *use, struct er
                       use->instead != NULL ? use->instead : "", SHELL_WORD(run->job.name));
 }
 
-static bool report_usages(struct session *session, uint32_t table_oid, const char *column,
-                          bool goes, struct report *report, struct error *error)
+bool column_report_usage(struct session *session, const struct column_use *use, bool goes,
+                         struct report *report, struct error *error)
 {
     struct usage_list usages = {0};
-    bool ok = usage_read(session, table_oid, column, &usages, error);
+    bool ok = usage_read(session, use->table_oid, use->column, &usages, error);
 
-    for (int i = 0; ok && i < usages.count; i++)
-        if ((usages.items[i].weight == USAGE_GOES) == goes)
-            report_add(report, goes ? "goes with it" : "uses it", "%s %s%s%s", usages.items[i].kind,
-                       usages.items[i].object, usages.items[i].detail[0] != '\0' ? ": " : "",
-                       usages.items[i].detail);
-    if (ok && !goes && usages.unseen != NULL)
+    for (int i = 0; ok && i < usages.count; i++) {
+        const struct usage *usage = &usages.items[i];
+
+        if (usage->weight == USAGE_GOES ? goes : !has_successor(use, usage))
+            report_add(report, usage->weight == USAGE_GOES ? "goes with it" : "uses it",
+                       "%s %s%s%s", usage->kind, usage->object,
+                       usage->detail[0] != '\0' ? ": " : "", usage->detail);
+    }
+    if (ok && usages.unseen != NULL)
         report_add(report, "not seen", "%s", usages.unseen);
     usage_list_deinit(&usages);
     return ok;
-}
-
-bool column_report_usage(struct session *session, uint32_t table_oid, const char *column,
-                         struct report *report, struct error *error)
-{
-    return report_usages(session, table_oid, column, false, report, error);
-}
-
-bool column_report_goes(struct session *session, uint32_t table_oid, const char *column,
-                        struct report *report, struct error *error)
-{
-    return report_usages(session, table_oid, column, true, report, error);
 }
 
 /* --------------------------------------------------------------------------------------

@@ -43,12 +43,10 @@ struct column_use {
 bool column_refuse_used(struct run *run, const struct column_use *use,
                         struct error *error) MUST_CHECK;
 
-/* The same as lines of a report. */
-bool column_report_usage(struct session *session, uint32_t table_oid, const char *column,
+/* The same as lines of a report; `goes`: also what goes with the column, without a word, when it is
+ * dropped. Only table, column and keys of `use` count. */
+bool column_report_usage(struct session *session, const struct column_use *use, bool goes,
                          struct report *report, struct error *error) MUST_CHECK;
-/* What goes with the column, without a word, when it is dropped. */
-bool column_report_goes(struct session *session, uint32_t table_oid, const char *column,
-                        struct report *report, struct error *error) MUST_CHECK;
 
 /* Names of columns by which logical replication fails: it goes by them alone. NULL: none. */
 struct column_sent {

@@ -73,6 +73,24 @@ static inline struct column_plan *column_plan_of(const struct run *run)
     return run->kind_state;
 }
 
+/* What column_prepare() works with; column_maps.c and column_report.c are parts of it. */
+struct column_preparation {
+    struct run *run;
+    const struct column_options *options;
+    struct column_plan *plan;
+    struct arena arena;
+    struct table *table;
+    const struct table_column *column;
+    const struct table_index *key;
+    bool rename;
+    bool rewrites; /* ALTER COLUMN TYPE would */
+};
+
+/* using and back_using, and what they depend on. In the open transaction. */
+bool column_plan_maps(struct column_preparation *prep, struct error *error) MUST_CHECK;
+bool column_report(const struct column_preparation *prep, struct report *report,
+                   struct error *error) MUST_CHECK;
+
 /* Has the swap happened, and not been undone? By the job's row. */
 bool column_swapped(const struct run *run);
 

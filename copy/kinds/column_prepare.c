@@ -1,7 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "copy/expression.h"
 #include "copy/inspect.h"
 #include "copy/kinds/addition.h"
 #include "copy/kinds/column_name.h"
@@ -10,22 +9,10 @@
 #include "copy/statement.h"
 #include "engine/pg/sql.h"
 
-struct preparation {
-    struct run *run;
-    const struct column_options *options;
-    struct column_plan *plan;
-    struct arena arena;
-    struct table *table;
-    const struct table_column *column;
-    const struct table_index *key;
-    bool rename;
-    bool rewrites; /* ALTER COLUMN TYPE would */
-};
-
 /* ------------------------------------------------------------------------------- names of columns
  */
 
-static bool find_columns(struct preparation *prep, struct error *error)
+static bool find_columns(struct column_preparation *prep, struct error *error)
 {
     const struct column_options *options = prep->options;
     struct column_plan *plan = prep->plan;
@@ -46,7 +33,7 @@ static bool find_columns(struct preparation *prep, struct error *error)
 /* ----------------------------------------------------------------------------------------- table
  */
 
-static bool find_table(struct preparation *prep, struct error *error)
+static bool find_table(struct column_preparation *prep, struct error *error)
 {
     struct session *session = prep->run->session;
     struct findings findings = {0};
@@ -65,160 +52,11 @@ static bool find_table(struct preparation *prep, struct error *error)
     return sync_check(session, prep->table->oid, error);
 }
 
-/* ------------------------------------------------------------------------------------------ maps
- */
-
-/* Temporary tables with nothing but the column, as it is and as it will be: an expression over one
- * of them can read nothing else. */
-static bool create_singles(struct preparation *prep, struct error *error)
-{
-    const struct twin *twin = prep->plan->twin;
-    TEXT_AUTO sql = {0};
-
-    sql_expand(&sql,
-               "CREATE TEMPORARY TABLE pghaul_old ({column} {old_type});\n"
-               "CREATE TEMPORARY TABLE pghaul_new ({column} {new_type})",
-               SQL_NAMES({"column", sql_ident(prep->plan->column)},
-                         {"old_type", sql_fragment(twin->old_type)},
-                         {"new_type", sql_fragment(twin->type)}));
-    return session_run_text(prep->run->session, &sql, error);
-}
-
-/* Does the server take `expression` over a row of `from` as a value of `to`, by assignment? */
-static bool try_assignment(struct preparation *prep, const char *expression, const char *from,
-                           const char *to, bool *fits, struct error *error)
-{
-    struct session *session = prep->run->session;
-    struct error why = {0};
-    TEXT_AUTO sql = {0};
-
-    sql_expand(&sql, "EXPLAIN INSERT INTO pg_temp.{to} SELECT ({expression}\n) FROM pg_temp.{from}",
-               SQL_NAMES({"to", sql_fragment(to)}, {"from", sql_fragment(from)},
-                         {"expression", sql_fragment(expression)}));
-    if (!session_set(session, "search_path", prep->plan->search_path, true, error) ||
-        !session_run(session, "SAVEPOINT try", error))
-        return false;
-    *fits = session_execute(session, text_string(&sql), NO_PARAMS, NULL, &why);
-    if (!*fits && why.code != ERROR_SQL && why.code != ERROR_REFUSED) {
-        *error = why;
-        return false;
-    }
-    if (!*fits)
-        *error = why;
-    return session_run(session, *fits ? "RELEASE SAVEPOINT try" : "ROLLBACK TO SAVEPOINT try",
-                       &why) &&
-           session_set(session, "search_path", "pg_catalog, pg_temp", true, &why);
-}
-
-/* Could an index be on it: is it immutable? Else what it depends on is pinned. */
-static bool find_volatility(struct preparation *prep, const char *expression, const char *from,
-                            const char *type, struct error *error)
-{
-    struct session *session = prep->run->session;
-    struct error ignored = {0};
-    TEXT_AUTO sql = {0};
-    bool immutable;
-
-    sql_expand(&sql, "CREATE INDEX ON pg_temp.{from} ((CAST(({expression}\n) AS {type}) IS NULL))",
-               SQL_NAMES({"from", sql_fragment(from)}, {"expression", sql_fragment(expression)},
-                         {"type", sql_fragment(type)}));
-    if (!session_set(session, "search_path", prep->plan->search_path, true, error) ||
-        !session_run(session, "SAVEPOINT try", error))
-        return false;
-    immutable = session_execute(session, text_string(&sql), NO_PARAMS, NULL, &ignored);
-    prep->plan->pinned = prep->plan->pinned || !immutable;
-    return session_run(session, "ROLLBACK TO SAVEPOINT try", error) &&
-           session_set(session, "search_path", "pg_catalog, pg_temp", true, error);
-}
-
-/* The user's, or the column itself: then an assignment cast must do. */
-static bool plan_map(struct preparation *prep, const char *given, const char *option,
-                     const char *from, const char *to, const char *type, const char **map,
-                     struct error *error)
-{
-    struct column_plan *plan = prep->plan;
-    TEXT_AUTO itself = {0};
-    bool fits;
-
-    sql_append(&itself, sql_ident(plan->column));
-    *map = arena_copy(&plan->arena, given != NULL ? given : text_string(&itself));
-    if (given != NULL) {
-        struct expression_source source = {.table = arena_format(&prep->arena, "pg_temp.%s", from),
-                                           .search_path = plan->search_path,
-                                           .what = option};
-        struct expression printed;
-
-        if (!expression_print(prep->run->session, &source, given, &prep->arena, &printed, error))
-            return false;
-        if (printed.varies || !printed.of_row) {
-            error_set(error, ERROR_REFUSED, "%s may depend on nothing but the value of the column",
-                      option);
-            return error_hint(error, "no sub-selects, no volatile functions, no now()");
-        }
-        if (printed.stranger != NULL) {
-            error_set(error, ERROR_REFUSED, "%s: %s belongs to another role", option,
-                      printed.stranger);
-            error_detail(error, "the triggers would run it with the rights of this one, whatever "
-                                "it is replaced with");
-            return error_hint(error, "run the job as its owner: --role");
-        }
-        plan->pinned = true;
-    }
-    if (!try_assignment(prep, *map, from, to, &fits, error))
-        return false;
-    if (!fits) {
-        *map = NULL;
-        return given == NULL || (error_refuse(error, NULL), error_context(error, "%s", option));
-    }
-    error_clear(error);
-    return find_volatility(prep, *map, from, type, error);
-}
-
-/* Types whose every value the other one holds. */
-static bool only_widens(const char *from, const char *to)
-{
-    static const struct {
-        const char *from;
-        const char *to;
-    } WIDER[] = {{"smallint", "integer"},     {"smallint", "bigint"}, {"smallint", "numeric"},
-                 {"integer", "bigint"},       {"integer", "numeric"}, {"bigint", "numeric"},
-                 {"real", "double precision"}};
-
-    for (size_t i = 0; i < sizeof(WIDER) / sizeof(WIDER[0]); i++)
-        if (strcmp(WIDER[i].from, from) == 0 && strcmp(WIDER[i].to, to) == 0)
-            return true;
-    return false;
-}
-
-static bool plan_maps(struct preparation *prep, struct error *error)
-{
-    const struct column_options *options = prep->options;
-    const struct twin *twin = prep->plan->twin;
-    struct column_plan *plan = prep->plan;
-
-    if (prep->rename)
-        return true;
-    if (!create_singles(prep, error) || !plan_map(prep, options->using, "--using", "pghaul_old",
-                                                  "pghaul_new", twin->type, &plan->using, error))
-        return false;
-    if (plan->using == NULL) {
-        error_set(error, ERROR_REFUSED, "%s does not become %s by assignment", twin->old_type,
-                  twin->type);
-        return error_hint(error, "say how: --using 'EXPRESSION', and the way back: --back-using "
-                                 "'EXPRESSION'");
-    }
-    plan->total = options->using == NULL && only_widens(twin->old_type, twin->type);
-    if (options->using != NULL && options->back_using == NULL)
-        return true;
-    return plan_map(prep, options->back_using, "--back-using", "pghaul_new", "pghaul_old",
-                    twin->old_type, &plan->back_using, error);
-}
-
 /* ------------------------------------------------------------------------------------------ plan
  */
 
 /* Would ALTER COLUMN TYPE rewrite the table? On an empty clone: a new file says so. */
-static bool find_rewrite(struct preparation *prep, struct error *error)
+static bool find_rewrite(struct column_preparation *prep, struct error *error)
 {
     struct session *session = prep->run->session;
     const struct column_plan *plan = prep->plan;
@@ -251,7 +89,7 @@ static bool find_rewrite(struct preparation *prep, struct error *error)
 }
 
 /* In which type a computed value is compared with the stored one: of the twin, on a clone. */
-static bool find_image(struct preparation *prep, struct error *error)
+static bool find_image(struct column_preparation *prep, struct error *error)
 {
     struct session *session = prep->run->session;
     TEXT_AUTO sql = {0};
@@ -267,7 +105,7 @@ static bool find_image(struct preparation *prep, struct error *error)
                             &prep->plan->image, &string, error);
 }
 
-static bool plan_batch(struct preparation *prep, struct error *error)
+static bool plan_batch(struct column_preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
     struct batch_plan *batch = &plan->batch_plan;
@@ -293,8 +131,8 @@ static bool plan_batch(struct preparation *prep, struct error *error)
     return true;
 }
 
-static bool print_filled(struct preparation *prep, const char *column, const char **definition,
-                         struct error *error)
+static bool print_filled(struct column_preparation *prep, const char *column,
+                         const char **definition, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
@@ -306,7 +144,7 @@ static bool print_filled(struct preparation *prep, const char *column, const cha
     return true;
 }
 
-static void plan_key(struct preparation *prep)
+static void plan_key(struct column_preparation *prep)
 {
     struct column_plan *plan = prep->plan;
     TEXT_AUTO key = {0};
@@ -321,7 +159,7 @@ static void plan_key(struct preparation *prep)
 }
 
 /* The clone that it needs is gone afterwards: there may be another one. */
-static bool read_twin(struct preparation *prep, const char *twin_column, const char *type,
+static bool read_twin(struct column_preparation *prep, const char *twin_column, const char *type,
                       struct arena *arena, struct twin *twin, struct error *error)
 {
     struct session *session = prep->run->session;
@@ -332,7 +170,7 @@ static bool read_twin(struct preparation *prep, const char *twin_column, const c
            session_run(session, "ROLLBACK TO SAVEPOINT twin", error);
 }
 
-static bool plan_twin(struct preparation *prep, struct error *error)
+static bool plan_twin(struct column_preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
     TEXT_AUTO expand = {0};
@@ -354,7 +192,7 @@ static bool plan_twin(struct preparation *prep, struct error *error)
     return column_plan_sequence(prep->run, error);
 }
 
-static void plan_primary(struct preparation *prep)
+static void plan_primary(struct column_preparation *prep)
 {
     struct column_plan *plan = prep->plan;
 
@@ -364,7 +202,7 @@ static void plan_primary(struct preparation *prep)
                 plan->primary_tail = arena_copy(&plan->arena, prep->table->indexes[t].tail);
 }
 
-static bool plan_before(struct preparation *prep, struct error *error)
+static bool plan_before(struct column_preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
 
@@ -376,7 +214,7 @@ static bool plan_before(struct preparation *prep, struct error *error)
 }
 
 /* 18: the twin's would be none, or be valid. */
-static bool check_not_null(const struct preparation *prep, struct error *error)
+static bool check_not_null(const struct column_preparation *prep, struct error *error)
 {
     const struct twin *twin = prep->plan->twin;
 
@@ -387,13 +225,13 @@ static bool check_not_null(const struct preparation *prep, struct error *error)
                       twin->not_null_name);
 }
 
-static bool make_plan(struct preparation *prep, struct error *error)
+static bool make_plan(struct column_preparation *prep, struct error *error)
 {
     struct column_plan *plan = prep->plan;
 
     if (!plan_twin(prep, error) || !plan_before(prep, error) ||
         !column_check_sequence(prep->run, error) || !check_not_null(prep, error) ||
-        !plan_maps(prep, error) || !find_image(prep, error) || !find_rewrite(prep, error) ||
+        !column_plan_maps(prep, error) || !find_image(prep, error) || !find_rewrite(prep, error) ||
         !print_filled(prep, plan->twin_column, &plan->twin_filled, error) ||
         !print_filled(prep, plan->hidden, &plan->hidden_filled, error))
         return false;
@@ -401,88 +239,10 @@ static bool make_plan(struct preparation *prep, struct error *error)
     return plan_batch(prep, error);
 }
 
-/* ---------------------------------------------------------------------------------------- report
- */
-
-static void report_belongings(const struct preparation *prep, struct report *report)
-{
-    const struct twin *twin = prep->plan->twin;
-    int incoming = 0;
-
-    for (int i = 0; i < twin->constraint_count; i++)
-        incoming += twin->constraints[i].incoming;
-    report_add(report, "new column",
-               "%s %s, with %d indexes, %d constraints, %d of them foreign "
-               "keys of other tables",
-               prep->plan->twin_column, twin->type, twin->index_count, twin->constraint_count,
-               incoming);
-}
-
-static void report_way_back(const struct preparation *prep, struct report *report)
-{
-    const struct column_plan *plan = prep->plan;
-
-    if (prep->rename)
-        report_add(report, "way back", "complete, until finish");
-    else if (plan->back_using == NULL)
-        report_add(report, "way back",
-                   "none for what is written after the cut-over; until then %s cannot be written "
-                   "where the columns would not agree (--back-using would be the way)",
-                   plan->twin_column);
-    else
-        report_add(report, "way back", "%s; what the old type cannot hold could not go back",
-                   prep->options->back_using != NULL ? "--back-using" : "assignment cast");
-}
-
-static bool report_related(const struct preparation *prep, struct report *report,
-                           struct error *error)
-{
-    struct findings findings = {0};
-    bool ok = prep->rename ||
-              inspect_related_ids(prep->run->session, prep->table, prep->column, &findings, error);
-
-    for (int i = 0; ok && i < findings.count; i++)
-        report_add(report, "also", "%s", findings.list[i].what);
-    findings_deinit(&findings);
-    return ok;
-}
-
-static bool fill_report(const struct preparation *prep, struct report *report, struct error *error)
-{
-    const struct column_plan *plan = prep->plan;
-    const char *size;
-
-    addition_headline(prep->run->session, prep->table, prep->options->table, report);
-    size = report_size(prep->run->session, &report->arena,
-                       prep->table->heap_bytes + prep->table->toast_bytes);
-    report_belongings(prep, report);
-    report_add(report, "costs",
-               "every row is written once where it is: dead rows of up to %s; the column moves to "
-               "the end of the table",
-               size);
-    if (!prep->rename)
-        report_add(
-            report, "instead",
-            "pghaul alter %s --do 'ALTER COLUMN %s TYPE %s' needs as much disk for a copy, "
-            "leaves no dead rows and keeps the order of columns; both types are not there at "
-            "the same time then",
-            prep->options->table, prep->options->column, plan->twin->type);
-    report_way_back(prep, report);
-    return report_related(prep, report, error) &&
-           (prep->rename || column_report_sequence(prep->run, prep->column, report, error)) &&
-           column_report_usage(prep->run->session, prep->table->oid, plan->column, report, error) &&
-           column_report_publications(
-               prep->run->session, prep->table->oid,
-               &(struct column_sent){.added = plan->twin_column,
-                                     .hidden = plan->hidden,
-                                     .gone = prep->rename ? plan->column : NULL},
-               report, error);
-}
-
 /* ------------------------------------------------------------------------------------------- job
  */
 
-static bool check_key(const struct preparation *prep, struct error *error)
+static bool check_key(const struct column_preparation *prep, struct error *error)
 {
     TEXT_AUTO why_not = {0};
 
@@ -494,7 +254,7 @@ static bool check_key(const struct preparation *prep, struct error *error)
     return error_hint(error, "a key is a unique btree index over NOT NULL columns: pghaul index");
 }
 
-static bool in_transaction(struct preparation *prep, struct error *error)
+static bool in_transaction(struct column_preparation *prep, struct error *error)
 {
     bool ok = session_begin(prep->run->session, error) && make_plan(prep, error);
 
@@ -502,7 +262,7 @@ static bool in_transaction(struct preparation *prep, struct error *error)
     return ok;
 }
 
-static bool prepare(struct preparation *prep, struct report *report, struct error *error)
+static bool prepare(struct column_preparation *prep, struct report *report, struct error *error)
 {
     struct run *run = prep->run;
     const struct column_options *options = prep->options;
@@ -513,7 +273,7 @@ static bool prepare(struct preparation *prep, struct report *report, struct erro
         !statement_check_settings(run->session, error) ||
         !batch_limit_ms(run->session, &options->settings, &limit_ms, error) ||
         !find_table(prep, error) || !check_key(prep, error) || !find_columns(prep, error) ||
-        !in_transaction(prep, error) || !fill_report(prep, report, error))
+        !in_transaction(prep, error) || !column_report(prep, report, error))
         return false;
     addition_fill_job(run, &column_kind, prep->table, options->job_name, "column", options->column,
                       &options->settings);
@@ -525,7 +285,8 @@ static bool prepare(struct preparation *prep, struct report *report, struct erro
 bool column_prepare(struct run *run, const struct column_options *options, struct report *report,
                     struct error *error)
 {
-    struct preparation prep = {.run = run, .options = options, .rename = options->new_name != NULL};
+    struct column_preparation prep = {
+        .run = run, .options = options, .rename = options->new_name != NULL};
     bool ok;
 
     *report = (struct report){0};
