@@ -278,7 +278,7 @@ static bool column_cutover(struct run *run, struct error *error)
     if (!job_is(&run->job, "ready") && job_open(&run->job) && !reach_ready(run, error))
         return false;
     return lead_in(run, "ready", "cutover", error) && (run->force || refuse_used(run, error)) &&
-           (run->force || column_check_before(run, error)) && column_swap(run, error) &&
+           column_check_before(run, error) && run_until(run, column_swap, "cut_over", error) &&
            run_unlead(run, error);
 }
 

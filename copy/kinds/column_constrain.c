@@ -84,6 +84,7 @@ bool column_is_referenced_by(const struct twin_constraint *constraint)
 
 /* --------------------------------------------------------------------------------------- expand */
 
+/* One boolean; $1 and $2 as given. */
 static bool exists(struct run *run, const char *sql, const char *a, const char *b, bool *yes,
                    struct error *error)
 {
@@ -164,8 +165,10 @@ static bool expand_under_lock(struct run *run, void *arg, struct error *error)
 bool column_expand_forward(struct run *run, struct error *error)
 {
     struct sync sync = column_sync(run, false);
-    struct lock_change change = {
-        .what_for = "expand", .mode = "ACCESS EXCLUSIVE", .work = expand_under_lock};
+    struct lock_change change = {.what_for = "expand",
+                                 .mode = "ACCESS EXCLUSIVE",
+                                 .table_oid = sync.table_oid,
+                                 .work = expand_under_lock};
     struct lock_report lock;
     TEXT_AUTO tables = {0};
 
@@ -426,6 +429,24 @@ static bool keep_verified(struct run *run, int64_t rows, int64_t differences,
            job_set_fact(run->session, &run->job, "failed", NUMBER(verified->failed), error);
 }
 
+/*
+ * A value that could not be converted is counted at once, and its row is seen when it is committed:
+ * whoever is between the two now must be over before the rows are read.
+ */
+static bool wait_for_counted(struct run *run, const struct sync *sync, struct error *error)
+{
+    TEXT_AUTO left = {0};
+
+    if (!lock_wait_writers(run, sync->table_oid, run->job.settings.snapshot_wait_ms, &left, error))
+        return false;
+    if (left.used == 0)
+        return true;
+    error_set(error, ERROR_LOCK, "a transaction that wrote the table does not end");
+    error_detail(error, "%s", text_string(&left));
+    return error_hint(error, "end it, or wait for it, then pghaul resume %s",
+                      SHELL_WORD(run->job.name));
+}
+
 /* Before the rows: what happens in between, or later, differs from it under the lock of the swap.
  */
 static bool look_before(struct run *run, const struct sync *sync, struct verified *verified,
@@ -441,7 +462,7 @@ static bool look_before(struct run *run, const struct sync *sync, struct verifie
     arena_deinit(&arena);
     if (ok && verified->armed.used == 0)
         return error_set(error, ERROR_AGAIN, "a trigger that keeps the columns equal is disabled");
-    return ok;
+    return ok && (verified->failed == 0 || wait_for_counted(run, sync, error));
 }
 
 static bool verify(struct run *run, struct verified *verified, struct error *error)

@@ -89,6 +89,27 @@ static bool report_related(const struct column_preparation *prep, struct report 
     return ok;
 }
 
+/* The triggers' condition compares both values in every update of a row: those outside the row are
+ * read for it. */
+static bool report_width(const struct column_preparation *prep, struct report *report,
+                         struct error *error)
+{
+    enum { LARGE_BYTES = 2000 };
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(prep->run->session, &rows,
+                       "SELECT max(avg_width) FROM pg_stats\n"
+                       " WHERE schemaname = $1 AND tablename = $2 AND attname = $3",
+                       PARAMS(prep->plan->schema, prep->plan->table, prep->plan->column), error))
+        return false;
+    if (rows_int64(&rows, 0, 0) >= LARGE_BYTES)
+        report_add(report, "warning",
+                   "values are large, about %s: until finish every update of a row reads them, "
+                   "whatever column it is about",
+                   report_size(prep->run->session, &report->arena, rows_int64(&rows, 0, 0)));
+    return true;
+}
+
 bool column_report(const struct column_preparation *prep, struct report *report,
                    struct error *error)
 {
@@ -106,7 +127,7 @@ bool column_report(const struct column_preparation *prep, struct report *report,
     if (!prep->rename && !report_alter(prep, report, error))
         return false;
     report_way_back(prep, report);
-    return report_related(prep, report, error) &&
+    return report_width(prep, report, error) && report_related(prep, report, error) &&
            (prep->rename || column_report_sequence(prep->run, prep->column, report, error)) &&
            column_report_usage(prep->run->session,
                                &(struct column_use){.table_oid = plan->table_oid,
