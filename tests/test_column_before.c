@@ -156,6 +156,22 @@ static void an_insert_by_position_is_no_other_insert_after_the_cutover(void)
     t_expect("SELECT v FROM t WHERE id = 778", "8");
 }
 
+/* The name is back at once; whoever says rollback again gets the rest done. */
+static void a_rollback_said_again_completes_it(void)
+{
+    make_ready(NULL, NULL);
+    run_ok("cutover");
+    run_ok("rollback");
+    t_sql("UPDATE pghaul.job SET state = 'waiting', phase = 'verify';\n"
+          "UPDATE pghaul.phase SET state = 'pending' WHERE name IN ('verify', 'ready')");
+    run_ok("rollback");
+    t_expect("SELECT state || ' ' || phase FROM pghaul.job", "ready ready");
+    run_ok("rollback");
+    run_ok("cutover");
+    run_ok("finish");
+    t_expect("SELECT count(w) FROM t", "100");
+}
+
 /* Functions of --using are found as the user found them, in the triggers, too. */
 static void an_expression_means_the_same_in_backfill_and_trigger(void)
 {
@@ -202,6 +218,7 @@ int main(void)
         t_test(what_the_column_got_since_stops_the_cutover),
         t_test(another_table_of_that_name_is_left_alone),
         t_test(an_insert_by_position_is_no_other_insert_after_the_cutover),
+        t_test(a_rollback_said_again_completes_it),
         t_test(an_expression_means_the_same_in_backfill_and_trigger),
         t_test(a_function_of_another_role_is_refused),
     };

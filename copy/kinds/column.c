@@ -185,7 +185,8 @@ static const struct phase PHASES[] = {
     {.name = "verify",
      .what = "compare both columns in every row, in one snapshot",
      .lock = "ACCESS SHARE",
-     .forward = column_verify_forward},
+     .forward = column_verify_forward,
+     .outwaits_locks = true},
     {.name = "ready", .what = "both columns may be used; wait for cutover", .lock = "none"},
     {.name = "cutover",
      .what = "hide the old column; it is still fed",
@@ -282,10 +283,32 @@ static bool column_cutover(struct run *run, struct error *error)
            run_unlead(run, error);
 }
 
+/* Has the old column its name back already, and only the rest is not done? */
+static bool is_back(struct run *run, bool *yes, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    *yes = false;
+    if (job_is(&run->job, "cut_over") || !job_open(&run->job))
+        return true;
+    if (!session_query(run->session, &rows,
+                       "SELECT facts ->> 'back' = 'true' FROM pghaul.job WHERE id = $1::bigint",
+                       PARAMS(NUMBER(run->job.id)), error))
+        return false;
+    *yes = rows_bool(&rows, 0, 0);
+    return true;
+}
+
 /* The names are back in milliseconds; what both columns must have is looked at again after that. */
 static bool column_rollback(struct run *run, bool accept_loss, struct error *error)
 {
+    bool back;
+
     run->force = accept_loss;
+    if (!is_back(run, &back, error))
+        return false;
+    if (back)
+        return reach_ready(run, error);
     return lead_in(run, "cut_over", "rollback", error) &&
            run_until(run, column_swap_back, "running", error) && reach_ready(run, error);
 }

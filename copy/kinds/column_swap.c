@@ -82,12 +82,15 @@ static bool keep_armed(struct swap *swap, struct error *error)
     return job_set_fact(swap->run->session, &swap->run->job, "armed", text_string(&quoted), error);
 }
 
-/* Back: everything from constrain on is to be looked at again, by whoever resumes. */
+/* Back: everything from constrain on is to be looked at again, by whoever resumes, or says rollback
+ * once more. */
 static bool keep_phase(struct swap *swap, struct error *error)
 {
     struct session *session = swap->run->session;
     const char *id = NUMBER(swap->run->job.id);
 
+    if (!job_set_fact(session, &swap->run->job, "back", swap->forward ? "false" : "true", error))
+        return false;
     if (swap->forward)
         return session_execute(session,
                                "UPDATE pghaul.phase SET state = 'done' WHERE job = $1::bigint\n"

@@ -38,7 +38,8 @@ struct phase {
      */
     bool (*print)(struct run *run, struct text *script, struct error *error);
     /* A lock that it cannot have does not end the run, within retry.limit: what it locks is ours,
-     * and sessions of a process that was killed may still be at work there. */
+     * and sessions of a process that was killed may still be at work there; or it only reads, and
+     * nobody queues behind it. */
     bool outwaits_locks;
 };
 
