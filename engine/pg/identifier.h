@@ -1,12 +1,12 @@
 /*
- * The little of SQL that options are read by ourselves for: names, as SQL reads them, and words. The
- * server parses all else.
+ * The little of SQL that options are read by ourselves for: names, as SQL reads them, and words.
+ * The server parses all else.
  *
  *     Total            total: without quotes a name is in lower case
  *     "say ""x"""      say "x"
  *
- * A cursor is a pointer into the text; what is read moves it behind itself, and blanks before it are
- * skipped. Names are in the arena.
+ * A cursor is a pointer into the text; what is read moves it behind itself, and blanks before it
+ * are skipped. Names are in the arena.
  */
 #ifndef PGHAUL_PG_IDENTIFIER_H
 #define PGHAUL_PG_IDENTIFIER_H
