@@ -132,6 +132,16 @@ bool batch_plan_walk(struct run *run, const struct batch_plan *plan, const char 
     return ok;
 }
 
+bool batch_begin(struct run *run, const struct batch_plan *plan, const char *phase,
+                 struct error *error)
+{
+    TEXT_AUTO sql = {0};
+
+    batch_drop_sql(run->job.id, true, &sql);
+    return run_ddl(run, text_string(&sql), error) && batch_create(run, plan, error) &&
+           batch_plan_walk(run, plan, phase, BATCH_WALK, error);
+}
+
 /* The longest transaction so far: a fact of the job, for whoever asks how long rows were locked. */
 static bool keep_longest(struct run *run, const struct batch_work *work, struct error *error)
 {

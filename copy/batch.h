@@ -193,6 +193,10 @@ void batch_order(const struct batch_plan *plan, int64_t job, enum batch_way way,
 bool batch_create(struct run *run, const struct batch_plan *plan, struct error *error) MUST_CHECK;
 /* Appends their removal. `all`: not that of todo alone. */
 void batch_drop_sql(int64_t job, bool all, struct text *sql);
+/* Its tables anew, and its walk, planned: for a kind that may come to it a second time. In the open
+ * transaction. */
+bool batch_begin(struct run *run, const struct batch_plan *plan, const char *phase,
+                 struct error *error) MUST_CHECK;
 /* Empties todo, and readies what was saved for a walk over it, each key once. In the open
  * transaction. */
 bool batch_begin_back(struct run *run, const struct batch_plan *plan,

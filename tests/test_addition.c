@@ -11,24 +11,6 @@
 #include "engine/base/clock.h"
 #include "tests/harness.h"
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-/* Runs, and must say `part` on stderr. */
-#define REFUSED(status, part, ...)          \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 static const char CREATE[] = "CREATE INDEX t_v ON t (v)";
 static const char CREATE_UNIQUE[] = "CREATE UNIQUE INDEX t_v ON t (v)";
 static const char VALID[] =
@@ -143,7 +125,7 @@ static const char SOMEBODY_HELD[] =
 static void make_gates(void)
 {
     t_sql("CREATE TABLE first (id int PRIMARY KEY)");
-    RUN(0, "index", "first", "CREATE INDEX first_i ON first (id)");
+    t_runs(0, "index", "first", "CREATE INDEX first_i ON first (id)");
     t_sql(GATES);
 }
 
@@ -197,10 +179,11 @@ static void an_index_is_what_the_statement_says(void)
         t_sql("CREATE SCHEMA x; CREATE TABLE x.t (LIKE t)");
         t_sqlf("SET search_path = x, public; CREATE %s INDEX twin ON t %s; RESET search_path",
                CASES[i].unique, CASES[i].rest);
-        RUN(0, "index", "t",
-            t_format(
-                "create %s Index CONCURRENTLY %s ON public.t %s", CASES[i].unique, CASES[i].name,
-                strstr(CASES[i].rest, "t.v") ? "(twice(v)) WHERE v IS NOT NULL" : CASES[i].rest));
+        t_runs(0, "index", "t",
+               t_format("create %s Index CONCURRENTLY %s ON public.t %s", CASES[i].unique,
+                        CASES[i].name,
+                        strstr(CASES[i].rest, "t.v") ? "(twice(v)) WHERE v IS NOT NULL"
+                                                     : CASES[i].rest));
         assert_string_equal(definition_of("x.twin"), definition_of(CASES[i].name));
         t_expect("SELECT count(*) FROM pg_index WHERE NOT indisvalid", "0");
         t_expect("SELECT count(*) FROM t WHERE v = 77", "1");
@@ -219,17 +202,17 @@ static void an_index_job_is_done_kept_or_rolled_back(void)
     t_expect(INDEX_STATE, "done");
     t_run(&result, "status", "index-t-1", NULL);
     t_expect_out(&result, "pghaul rollback index-t-1");
-    REFUSED(3, "does not apply to index jobs", "cutover", "index-t-1", "--yes");
-    RUN(3, "resume", "index-t-1");
+    t_says(3, "does not apply to index jobs", "cutover", "index-t-1", "--yes");
+    t_runs(3, "resume", "index-t-1");
     t_run(&result, "rollback", "index-t-1", "--yes", NULL);
     t_expect_status(&result, 0);
     t_expect_out(&result, "index public.t_v is dropped");
     t_expect(VALID, "none");
-    RUN(0, "rollback", "index-t-1", "--yes");
-    RUN(0, "index", "t", CREATE);
-    RUN(0, "finish", "index-t-2", "--yes");
+    t_runs(0, "rollback", "index-t-1", "--yes");
+    t_runs(0, "index", "t", CREATE);
+    t_runs(0, "finish", "index-t-2", "--yes");
     t_expect(VALID, "true");
-    REFUSED(3, "is over", "rollback", "index-t-2", "--yes");
+    t_says(3, "is over", "rollback", "index-t-2", "--yes");
 }
 
 static void an_index_that_is_there_is_left_alone(void)
@@ -242,13 +225,13 @@ static void an_index_that_is_there_is_left_alone(void)
     t_expect_status(&result, 0);
     t_expect_out(&result, "there already");
     t_expect(INDEX_STATE, "done");
-    REFUSED(3, "it was there already", "rollback", "index-t-1", "--yes");
+    t_says(3, "it was there already", "rollback", "index-t-1", "--yes");
     t_expect(VALID, "true");
-    REFUSED(3, "definition differs", "index", "t", "CREATE INDEX t_v ON t (v, s)");
-    REFUSED(3, "definition differs", "index", "t", CREATE_UNIQUE);
+    t_says(3, "definition differs", "index", "t", "CREATE INDEX t_v ON t (v, s)");
+    t_says(3, "definition differs", "index", "t", CREATE_UNIQUE);
     t_sql("CREATE TABLE other (v int); CREATE INDEX other_v ON other (v)");
-    REFUSED(3, "no index of this table", "index", "t", "CREATE INDEX other_v ON t (v)");
-    REFUSED(3, "no index of this table", "index", "t", "CREATE INDEX other ON t (v)");
+    t_says(3, "no index of this table", "index", "t", "CREATE INDEX other_v ON t (v)");
+    t_says(3, "no index of this table", "index", "t", "CREATE INDEX other ON t (v)");
 }
 
 static void an_index_that_cannot_be_is_refused(void)
@@ -256,18 +239,18 @@ static void an_index_that_cannot_be_is_refused(void)
     make_table();
     t_sql("CREATE TABLE other (v int); CREATE TABLE parts (v int) PARTITION BY RANGE (v);\n"
           "CREATE VIEW w AS SELECT * FROM t");
-    REFUSED(3, "not about t", "index", "t", "CREATE INDEX t_v ON other (v)");
-    REFUSED(3, "does not exist", "index", "nothing", CREATE);
-    REFUSED(3, "does not exist", "index", "t", "CREATE INDEX t_v ON nothing (v)");
-    REFUSED(3, "partitioned", "index", "parts", "CREATE INDEX p ON parts (v)");
-    REFUSED(3, "a view", "index", "w", "CREATE INDEX p ON w (v)");
-    REFUSED(3, "column \"x\" does not exist", "index", "t", "CREATE INDEX t_v ON t (x)");
-    REFUSED(3, "syntax error", "index", "t", "CREATE INDEX t_v ON t v");
-    REFUSED(3, "IMMUTABLE", "index", "t", "CREATE INDEX t_v ON t ((now()))");
-    REFUSED(3, "multiple commands", "index", "t", "CREATE INDEX t_v ON t (v); DROP TABLE t");
-    REFUSED(2, "CREATE INDEX", "index", "t", "DROP TABLE t");
-    REFUSED(2, "needs a name", "index", "t", "CREATE INDEX ON t (v)");
-    RUN(2, "index", "t");
+    t_says(3, "not about t", "index", "t", "CREATE INDEX t_v ON other (v)");
+    t_says(3, "does not exist", "index", "nothing", CREATE);
+    t_says(3, "does not exist", "index", "t", "CREATE INDEX t_v ON nothing (v)");
+    t_says(3, "partitioned", "index", "parts", "CREATE INDEX p ON parts (v)");
+    t_says(3, "a view", "index", "w", "CREATE INDEX p ON w (v)");
+    t_says(3, "column \"x\" does not exist", "index", "t", "CREATE INDEX t_v ON t (x)");
+    t_says(3, "syntax error", "index", "t", "CREATE INDEX t_v ON t v");
+    t_says(3, "IMMUTABLE", "index", "t", "CREATE INDEX t_v ON t ((now()))");
+    t_says(3, "multiple commands", "index", "t", "CREATE INDEX t_v ON t (v); DROP TABLE t");
+    t_says(2, "CREATE INDEX", "index", "t", "DROP TABLE t");
+    t_says(2, "needs a name", "index", "t", "CREATE INDEX ON t (v)");
+    t_runs(2, "index", "t");
     t_expect(VALID, "none");
     t_expect("SELECT to_regclass('pghaul.job') IS NULL", "t");
 }
@@ -299,7 +282,7 @@ static void an_invalid_leftover_is_dropped_and_built_again(void)
     t_fails("CREATE UNIQUE INDEX CONCURRENTLY t_v ON t (v)", "23505");
     t_expect(VALID, "false");
     t_sql("DELETE FROM t WHERE id = -1");
-    RUN(0, "index", "t", CREATE_UNIQUE);
+    t_runs(0, "index", "t", CREATE_UNIQUE);
     t_expect(VALID, "true");
 }
 
@@ -307,12 +290,12 @@ static void a_key_that_is_there_twice_is_named_and_the_job_goes_on_without_it(vo
 {
     make_table();
     t_sql("INSERT INTO t VALUES (-1, 77)");
-    REFUSED(1, "Key (v)=(77) is duplicated", "index", "t", CREATE_UNIQUE);
+    t_says(1, "Key (v)=(77) is duplicated", "index", "t", CREATE_UNIQUE);
     t_expect(INDEX_STATE, "failed");
     t_expect(VALID, "none");
-    REFUSED(1, "pghaul resume index-t-1", "resume", "index-t-1");
+    t_says(1, "pghaul resume index-t-1", "resume", "index-t-1");
     t_sql("DELETE FROM t WHERE id = -1");
-    RUN(0, "resume", "index-t-1");
+    t_runs(0, "resume", "index-t-1");
     t_expect(VALID, "true");
 }
 
@@ -343,10 +326,10 @@ static void a_wait_that_is_too_long_ends_with_6_and_goes_on_later(void)
 
     make_table();
     t_do(holder, "BEGIN; UPDATE t SET s = 'held' WHERE id = 1");
-    REFUSED(6, "the-holder", "index", "t", CREATE, "-s", "snapshot.wait=500ms");
+    t_says(6, "the-holder", "index", "t", CREATE, "-s", "snapshot.wait=500ms");
     t_expect("SELECT state FROM pghaul.job", "waiting");
     t_do(holder, "COMMIT");
-    RUN(0, "resume", "index-t-1");
+    t_runs(0, "resume", "index-t-1");
     t_expect(VALID, "true");
 }
 
@@ -413,9 +396,9 @@ static void a_build_that_is_killed_is_begun_anew(void)
         t_do(holder, "COMMIT");
         if (certain == 1)
             t_expect(VALID, "false");
-        RUN(0, "resume", certain == 0 ? "k" : "k2");
+        t_runs(0, "resume", certain == 0 ? "k" : "k2");
         t_expect(VALID, "true");
-        RUN(0, "rollback", certain == 0 ? "k" : "k2", "--yes");
+        t_runs(0, "rollback", certain == 0 ? "k" : "k2", "--yes");
         t_expect(VALID, "none");
     }
     t_do(holder, "BEGIN; UPDATE t SET s = 'held' WHERE id = 1");
@@ -425,7 +408,7 @@ static void a_build_that_is_killed_is_begun_anew(void)
     t_wait(process, &result);
     t_expect_status(&result, 5);
     t_do(holder, "COMMIT");
-    RUN(0, "abort", "k3", "--yes");
+    t_runs(0, "abort", "k3", "--yes");
     t_expect(VALID, "none");
 }
 
@@ -453,14 +436,14 @@ static void an_index_job_killed_at_every_step_ends_right(void)
         t_wait_until(ANY_STATEMENT, "0", 20);
     }
     if (strcmp(t_text(INDEX_STATE), "done") != 0)
-        RUN(0, "resume", "index-t-1");
+        t_runs(0, "resume", "index-t-1");
     t_expect(VALID, "true");
     t_expect("SELECT facts ->> 'added' FROM pghaul.job WHERE name = 'index-t-1'", "1");
     for (size_t i = 0; i < sizeof(BACK) / sizeof(BACK[0]); i++) {
         kill_at(BACK[i], "rollback", "index-t-1");
         t_wait_until(ANY_STATEMENT, "0", 20);
     }
-    RUN(0, "rollback", "index-t-1", "--yes");
+    t_runs(0, "rollback", "index-t-1", "--yes");
     t_expect(VALID, "none");
     t_expect(INDEX_STATE, "rolled_back");
 }
@@ -492,7 +475,7 @@ static void an_index_is_dropped_without_the_program(void)
 
     make_table();
     t_do(holder, "BEGIN; UPDATE t SET s = 'held' WHERE id = 1");
-    RUN(6, "index", "t", CREATE, "-s", "snapshot.wait=200ms");
+    t_runs(6, "index", "t", CREATE, "-s", "snapshot.wait=200ms");
     t_do(holder, "COMMIT");
     t_run(&result, "abort", "index-t-1", "--print-sql", NULL);
     t_expect_status(&result, 0);
@@ -510,13 +493,13 @@ static void an_index_is_dropped_without_the_program(void)
 static void nothing_is_taken_back_from_a_table_that_is_being_copied_or_was(void)
 {
     make_table();
-    RUN(0, "index", "t", CREATE);
-    RUN(0, "alter", "t", "--do", "ALTER COLUMN id TYPE bigint");
-    REFUSED(3, "job alter-t-1 works on public.t", "rollback", "index-t-1", "--yes");
-    REFUSED(3, "alter-t-1", "index", "t", "CREATE INDEX t_s ON t (s)");
-    RUN(0, "cutover", "alter-t-1", "--yes");
-    RUN(0, "finish", "alter-t-1", "--yes");
-    REFUSED(3, "is not the table that job index-t-1 worked on", "rollback", "index-t-1", "--yes");
+    t_runs(0, "index", "t", CREATE);
+    t_runs(0, "alter", "t", "--do", "ALTER COLUMN id TYPE bigint");
+    t_says(3, "job alter-t-1 works on public.t", "rollback", "index-t-1", "--yes");
+    t_says(3, "alter-t-1", "index", "t", "CREATE INDEX t_s ON t (s)");
+    t_runs(0, "cutover", "alter-t-1", "--yes");
+    t_runs(0, "finish", "alter-t-1", "--yes");
+    t_says(3, "is not the table that job index-t-1 worked on", "rollback", "index-t-1", "--yes");
     t_expect(VALID, "true");
 }
 
@@ -533,13 +516,13 @@ static void a_plain_owner_can_do_both(void)
     make_table();
     make_orders();
     t_sql("ALTER TABLE t OWNER TO idx_owner; ALTER TABLE orders OWNER TO idx_owner");
-    REFUSED(3, "GRANT REFERENCES ON public.users TO idx_owner", "validate", "orders", "--add",
-            ADD_F, "--role", "idx_owner");
+    t_says(3, "GRANT REFERENCES ON public.users TO idx_owner", "validate", "orders", "--add", ADD_F,
+           "--role", "idx_owner");
     t_sql("GRANT REFERENCES, SELECT ON users TO idx_owner");
-    REFUSED(3, "GRANT UPDATE ON public.users TO idx_owner", "validate", "orders", "--add", ADD_F,
-            "--role", "idx_owner");
+    t_says(3, "GRANT UPDATE ON public.users TO idx_owner", "validate", "orders", "--add", ADD_F,
+           "--role", "idx_owner");
     t_sql("GRANT UPDATE ON users TO idx_owner");
-    RUN(0, "validate", "orders", "--add", ADD_F, "--role", "idx_owner");
+    t_runs(0, "validate", "orders", "--add", ADD_F, "--role", "idx_owner");
     t_expect(F_VALID, "true");
     t_do(holder, "BEGIN; UPDATE t SET s = 'held' WHERE id = 1");
     process = t_start("index", "t", CREATE, "--role", "idx_owner", NULL);
@@ -547,8 +530,8 @@ static void a_plain_owner_can_do_both(void)
     t_do(holder, "ANALYZE t; COMMIT"); /* it can give way: cancel its own session */
     wait_ok(process);
     t_expect(VALID, "true");
-    REFUSED(3, "idx_owner is not a member", "index", "users", "CREATE INDEX u ON users (name)",
-            "--role", "idx_owner");
+    t_says(3, "idx_owner is not a member", "index", "users", "CREATE INDEX u ON users (name)",
+           "--role", "idx_owner");
     t_sql("DROP OWNED BY idx_owner CASCADE; DROP ROLE idx_owner");
 }
 
@@ -568,13 +551,13 @@ static void a_constraint_that_is_there_becomes_valid(void)
     t_run(&result, "validate", "orders", "f", NULL);
     t_expect_status(&result, 0);
     t_expect_out(&result, "constraint f of public.orders is valid");
-    RUN(0, "validate", "orders", "\"c C\"", "--json");
-    RUN(0, "validate", "orders", "f");
+    t_runs(0, "validate", "orders", "\"c C\"", "--json");
+    t_runs(0, "validate", "orders", "f");
     t_expect("SELECT count(*) FROM pg_constraint WHERE NOT convalidated", "0");
     t_expect(VALIDATE_STATE, "done");
-    REFUSED(3, "it was there already", "rollback", VALIDATE_JOB, "--yes");
-    REFUSED(3, "does not apply", "cutover", VALIDATE_JOB, "--yes");
-    RUN(0, "finish", VALIDATE_JOB, "--yes");
+    t_says(3, "it was there already", "rollback", VALIDATE_JOB, "--yes");
+    t_says(3, "does not apply", "cutover", VALIDATE_JOB, "--yes");
+    t_runs(0, "finish", VALIDATE_JOB, "--yes");
 }
 
 static void a_constraint_is_added_as_the_server_would(void)
@@ -606,11 +589,11 @@ static void a_constraint_is_added_as_the_server_would(void)
         expected = t_text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = "
                           "'f'");
         t_sql("ALTER TABLE orders DROP CONSTRAINT f");
-        RUN(0, "validate", "orders", "--add", ADDS[i]);
+        t_runs(0, "validate", "orders", "--add", ADDS[i]);
         t_expect("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'f'",
                  expected);
         t_expect(F_VALID, "true");
-        RUN(0, "rollback", VALIDATE_JOB, "--yes");
+        t_runs(0, "rollback", VALIDATE_JOB, "--yes");
         t_expect(F_VALID, "none");
         t_expect(VALIDATE_STATE, "rolled_back");
     }
@@ -621,28 +604,28 @@ static void a_not_null_becomes_valid(void)
     if (t_server_version() < 180000)
         t_skip("NOT NULL can be NOT VALID since 18");
     make_orders();
-    RUN(0, "validate", "orders", "--add", "CONSTRAINT f NOT NULL user_id");
+    t_runs(0, "validate", "orders", "--add", "CONSTRAINT f NOT NULL user_id");
     t_expect(F_VALID, "true");
     t_fails("INSERT INTO orders VALUES (-1, NULL, 1)", "23502");
-    RUN(0, "rollback", VALIDATE_JOB, "--yes");
+    t_runs(0, "rollback", VALIDATE_JOB, "--yes");
     t_sql("INSERT INTO orders VALUES (-1, NULL, 1)");
-    REFUSED(1, "null values", "validate", "orders", "--add", "CONSTRAINT f NOT NULL user_id");
+    t_says(1, "null values", "validate", "orders", "--add", "CONSTRAINT f NOT NULL user_id");
 }
 
 static void a_row_that_violates_it_is_named_and_mended(void)
 {
     make_orders();
     t_sql("INSERT INTO orders VALUES (-1, 4711, -5)");
-    REFUSED(1, "Key (user_id)=(4711) is not present", "validate", "orders", "--add", ADD_F);
+    t_says(1, "Key (user_id)=(4711) is not present", "validate", "orders", "--add", ADD_F);
     t_expect(VALIDATE_STATE, "failed");
     t_expect(F_VALID, "false");
     t_fails("INSERT INTO orders VALUES (-2, 4712, 1)", "23503");
     t_sql("UPDATE orders SET user_id = 1 WHERE id = -1");
-    RUN(0, "resume", VALIDATE_JOB);
+    t_runs(0, "resume", VALIDATE_JOB);
     t_expect(F_VALID, "true");
-    REFUSED(1, "WHERE NOT ((amount > 0)) finds them", "validate", "orders", "--add",
-            "CONSTRAINT positive CHECK (amount > 0)", "--job", "c");
-    RUN(0, "abort", "c", "--yes");
+    t_says(1, "WHERE NOT ((amount > 0)) finds them", "validate", "orders", "--add",
+           "CONSTRAINT positive CHECK (amount > 0)", "--job", "c");
+    t_runs(0, "abort", "c", "--yes");
     t_expect("SELECT count(*) FROM pg_constraint WHERE conname = 'positive'", "0");
 }
 
@@ -651,29 +634,28 @@ static void a_constraint_that_cannot_be_is_refused(void)
     make_orders();
     t_sql("CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);\n"
           "ALTER TABLE orders ADD CONSTRAINT c CHECK (amount > 0) NOT VALID");
-    REFUSED(2, "--add", "validate", "orders");
-    REFUSED(2, "--add", "validate", "orders", "c", "--add", ADD_F);
-    REFUSED(2, "CONSTRAINT", "validate", "orders", "--add", "CHECK (amount > 0)");
-    REFUSED(2, "no name", "validate", "orders", "c d");
-    REFUSED(3, "has no constraint gone", "validate", "orders", "gone");
-    REFUSED(3, "has an index", "validate", "orders", "orders_pkey");
-    REFUSED(3, "another constraint c", "validate", "orders", "--add",
-            "CONSTRAINT c CHECK (amount > 1)");
-    REFUSED(3, "does not exist", "validate", "orders", "--add",
-            "CONSTRAINT f FOREIGN KEY (user_id) REFERENCES nothing");
-    REFUSED(3, "no ordinary table", "validate", "orders", "--add",
-            "CONSTRAINT f FOREIGN KEY (user_id) REFERENCES parts");
-    REFUSED(3, "partitioned", "validate", "parts", "--add", "CONSTRAINT f CHECK (id > 0)");
-    REFUSED(3, "referenced table \"users\"", "validate", "orders", "--add",
-            "CONSTRAINT f FOREIGN KEY (user_id) REFERENCES users (name)");
-    REFUSED(3, "cannot be marked NOT VALID", "validate", "orders", "--add",
-            "CONSTRAINT u UNIQUE (amount)");
-    REFUSED(3, "one constraint", "validate", "orders", "--add",
-            "CONSTRAINT a CHECK (amount > 0), ADD CONSTRAINT b CHECK (amount > 0)");
-    REFUSED(
-        3, "multiple commands", "validate", "orders", "--add",
-        "CONSTRAINT a CHECK (amount > 0); DROP TABLE users; ALTER TABLE orders ADD CONSTRAINT b "
-        "CHECK (amount > 0)");
+    t_says(2, "--add", "validate", "orders");
+    t_says(2, "--add", "validate", "orders", "c", "--add", ADD_F);
+    t_says(2, "CONSTRAINT", "validate", "orders", "--add", "CHECK (amount > 0)");
+    t_says(2, "no name", "validate", "orders", "c d");
+    t_says(3, "has no constraint gone", "validate", "orders", "gone");
+    t_says(3, "has an index", "validate", "orders", "orders_pkey");
+    t_says(3, "another constraint c", "validate", "orders", "--add",
+           "CONSTRAINT c CHECK (amount > 1)");
+    t_says(3, "does not exist", "validate", "orders", "--add",
+           "CONSTRAINT f FOREIGN KEY (user_id) REFERENCES nothing");
+    t_says(3, "no ordinary table", "validate", "orders", "--add",
+           "CONSTRAINT f FOREIGN KEY (user_id) REFERENCES parts");
+    t_says(3, "partitioned", "validate", "parts", "--add", "CONSTRAINT f CHECK (id > 0)");
+    t_says(3, "referenced table \"users\"", "validate", "orders", "--add",
+           "CONSTRAINT f FOREIGN KEY (user_id) REFERENCES users (name)");
+    t_says(3, "cannot be marked NOT VALID", "validate", "orders", "--add",
+           "CONSTRAINT u UNIQUE (amount)");
+    t_says(3, "one constraint", "validate", "orders", "--add",
+           "CONSTRAINT a CHECK (amount > 0), ADD CONSTRAINT b CHECK (amount > 0)");
+    t_says(3, "multiple commands", "validate", "orders", "--add",
+           "CONSTRAINT a CHECK (amount > 0); DROP TABLE users; ALTER TABLE orders ADD CONSTRAINT b "
+           "CHECK (amount > 0)");
     t_expect("SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = "
              "'orders'::regclass AND contype <> 'n'",
              "c orders_pkey");
@@ -692,15 +674,15 @@ static void writers_wait_no_longer_than_the_timeout_for_both_locks(void)
     start_application("UPDATE users SET name = n::text WHERE id = n % 50 + 10;");
     for (int i = 0; i < 2; i++) {
         t_do(holder, t_format("BEGIN; %s", HELD[i]));
-        REFUSED(6, "the-holder", "validate", "orders", "--add", ADD_F, "-s", "lock.tries=4",
-                "--job", i == 0 ? "a" : "b");
+        t_says(6, "the-holder", "validate", "orders", "--add", ADD_F, "-s", "lock.tries=4", "--job",
+               i == 0 ? "a" : "b");
         t_expect(F_VALID, "none");
         process = t_start("resume", i == 0 ? "a" : "b", NULL);
         clock_sleep_ms(300);
         t_do(holder, "COMMIT");
         wait_ok(process);
         t_expect(F_VALID, "true");
-        RUN(0, "rollback", i == 0 ? "a" : "b", "--yes");
+        t_runs(0, "rollback", i == 0 ? "a" : "b", "--yes");
         t_expect(F_VALID, "none");
     }
     stop_applications();
@@ -734,7 +716,7 @@ static void the_two_locks_of_a_foreign_key_have_one_deadline(void)
     t_expect_status(&result, 6);
     t_expect_err(&result, "second");
     t_do(second, "COMMIT");
-    RUN(0, "resume", VALIDATE_JOB);
+    t_runs(0, "resume", VALIDATE_JOB);
 }
 
 static void a_validate_job_killed_at_every_step_ends_right(void)
@@ -776,13 +758,13 @@ static void a_validate_job_killed_at_every_step_ends_right(void)
                  "t");
     }
     if (strcmp(t_text(VALIDATE_STATE), "done") != 0)
-        RUN(0, "resume", VALIDATE_JOB);
+        t_runs(0, "resume", VALIDATE_JOB);
     t_expect(F_VALID, "true");
     for (size_t i = 0; i < sizeof(BACK) / sizeof(BACK[0]); i++) {
         kill_at(BACK[i], "rollback", VALIDATE_JOB);
         t_wait_until(ANY_STATEMENT, "0", 20);
     }
-    RUN(0, "rollback", VALIDATE_JOB, "--yes");
+    t_runs(0, "rollback", VALIDATE_JOB, "--yes");
     t_expect(F_VALID, "none");
     t_expect(VALIDATE_STATE, "rolled_back");
 }
@@ -790,10 +772,10 @@ static void a_validate_job_killed_at_every_step_ends_right(void)
 static void a_constraint_that_another_has_put_there_stays(void)
 {
     make_orders();
-    RUN(0, "validate", "orders", "--add", ADD_F);
+    t_runs(0, "validate", "orders", "--add", ADD_F);
     t_sql("ALTER TABLE orders DROP CONSTRAINT f; ALTER TABLE orders ADD CONSTRAINT f CHECK (amount "
           "> -9)");
-    RUN(0, "rollback", VALIDATE_JOB, "--yes");
+    t_runs(0, "rollback", VALIDATE_JOB, "--yes");
     t_expect(F_VALID, "true");
 }
 

@@ -18,24 +18,6 @@
     "-s", "span.size=64kB", "-s", "chunk.wal=64kB", "-s", "chunk.time=10ms", "-s", \
         "policy=fixed=" rest
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-/* Runs, and must say `part` on stderr. */
-#define REFUSED(status, part, ...)          \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 #define JOB "backfill-t-1"
 
 static const char STATE[] = "SELECT state FROM pghaul.job WHERE name = '" JOB "'";
@@ -167,13 +149,13 @@ static void values_are_what_one_update_would_have_written(void)
     };
 
     t_sql(TYPES);
-    RUN(0, "backfill", "t", "--set", COMPUTED[0], "--set", COMPUTED[1], "--set", COMPUTED[2],
-        "--set", COMPUTED[3], "--set", COMPUTED[4], "--set", COMPUTED[5], "--set", COMPUTED[6],
-        "--set", COMPUTED[7], "--set", COMPUTED[8], "--set", COMPUTED[9], "--set", COMPUTED[10],
-        "--set", COMPUTED[11]);
+    t_runs(0, "backfill", "t", "--set", COMPUTED[0], "--set", COMPUTED[1], "--set", COMPUTED[2],
+           "--set", COMPUTED[3], "--set", COMPUTED[4], "--set", COMPUTED[5], "--set", COMPUTED[6],
+           "--set", COMPUTED[7], "--set", COMPUTED[8], "--set", COMPUTED[9], "--set", COMPUTED[10],
+           "--set", COMPUTED[11]);
     expect_like_update(COMPUTED, 12);
     for (int i = 0; i < 12; i++) {
-        RUN(0, "backfill", "t", "--set", LITERAL[i]);
+        t_runs(0, "backfill", "t", "--set", LITERAL[i]);
         expect_like_update(&LITERAL[i], 1);
     }
     t_expect("SELECT DISTINCT g - 2 * id FROM t", "0");
@@ -234,32 +216,32 @@ static void what_cannot_be_done_is_refused_before_anything_is_written(void)
           "varchar(3), i int GENERATED ALWAYS AS IDENTITY);\n"
           "INSERT INTO t (id, n, v) VALUES (1, 1, 'a');\n"
           "CREATE TABLE keyless (n int); CREATE VIEW w AS SELECT * FROM t");
-    REFUSED(3, "\"gone\"", "backfill", "t", "--set", "gone = 1");
-    REFUSED(3, "key", "backfill", "t", "--set", "id = 1");
-    REFUSED(3, "g", "backfill", "t", "--set", "g = 1");
-    REFUSED(3, "", "backfill", "t", "--set", "i = 1");
-    REFUSED(3, "syntax error", "backfill", "t", "--set", "n = 1 +");
-    REFUSED(3, "nowhere", "backfill", "t", "--set", "n = nowhere");
-    REFUSED(3, "type", "backfill", "t", "--set", "n = v");
-    REFUSED(3, "syntax for type integer", "backfill", "t", "--set", "n = 'x'");
-    REFUSED(3, "aggregate", "backfill", "t", "--set", "n = count(*)");
-    REFUSED(3, "sets", "backfill", "t", "--set", "n = generate_series(1, 2)");
-    REFUSED(3, "window", "backfill", "t", "--set", "n = row_number() OVER ()");
-    REFUSED(3, "multiple commands", "backfill", "t", "--set", "n = 1); DROP TABLE t; SELECT (1");
-    REFUSED(3, "--where", "backfill", "t", "--set", "n = 2", "--where", "nonsense(");
-    REFUSED(3, "boolean", "backfill", "t", "--set", "n = 2", "--where", "now()");
-    REFUSED(3, "table nothing does not exist", "backfill", "nothing", "--set", "n = 1");
-    REFUSED(3, "key", "backfill", "keyless", "--set", "n = 1");
-    REFUSED(3, "", "backfill", "w", "--set", "n = 1");
-    REFUSED(2, "twice", "backfill", "t", "--set", "n = 1", "--set", "N = 2");
-    REFUSED(2, "--set", "backfill", "t");
-    REFUSED(2, "--set", "backfill", "t", "--set", "n = 1", "--delete", "--where", "true");
-    REFUSED(2, "--where", "backfill", "t", "--delete");
-    REFUSED(2, "", "backfill", "t", "--set", "n");
-    REFUSED(2, "not set", "backfill", "t", "--set", "n = n + 1", "--undo-set", "v = 1");
-    REFUSED(2, "exclude", "backfill", "t", "--set", "n = n + 1", "--undo-set", "n = n - 1",
-            "--undo", "saved");
-    REFUSED(2, "deadlock_timeout", "backfill", "t", "--set", "n = 2", "-s", "chunk.time=5s");
+    t_says(3, "\"gone\"", "backfill", "t", "--set", "gone = 1");
+    t_says(3, "key", "backfill", "t", "--set", "id = 1");
+    t_says(3, "g", "backfill", "t", "--set", "g = 1");
+    t_says(3, "", "backfill", "t", "--set", "i = 1");
+    t_says(3, "syntax error", "backfill", "t", "--set", "n = 1 +");
+    t_says(3, "nowhere", "backfill", "t", "--set", "n = nowhere");
+    t_says(3, "type", "backfill", "t", "--set", "n = v");
+    t_says(3, "syntax for type integer", "backfill", "t", "--set", "n = 'x'");
+    t_says(3, "aggregate", "backfill", "t", "--set", "n = count(*)");
+    t_says(3, "sets", "backfill", "t", "--set", "n = generate_series(1, 2)");
+    t_says(3, "window", "backfill", "t", "--set", "n = row_number() OVER ()");
+    t_says(3, "multiple commands", "backfill", "t", "--set", "n = 1); DROP TABLE t; SELECT (1");
+    t_says(3, "--where", "backfill", "t", "--set", "n = 2", "--where", "nonsense(");
+    t_says(3, "boolean", "backfill", "t", "--set", "n = 2", "--where", "now()");
+    t_says(3, "table nothing does not exist", "backfill", "nothing", "--set", "n = 1");
+    t_says(3, "key", "backfill", "keyless", "--set", "n = 1");
+    t_says(3, "", "backfill", "w", "--set", "n = 1");
+    t_says(2, "twice", "backfill", "t", "--set", "n = 1", "--set", "N = 2");
+    t_says(2, "--set", "backfill", "t");
+    t_says(2, "--set", "backfill", "t", "--set", "n = 1", "--delete", "--where", "true");
+    t_says(2, "--where", "backfill", "t", "--delete");
+    t_says(2, "", "backfill", "t", "--set", "n");
+    t_says(2, "not set", "backfill", "t", "--set", "n = n + 1", "--undo-set", "v = 1");
+    t_says(2, "exclude", "backfill", "t", "--set", "n = n + 1", "--undo-set", "n = n - 1", "--undo",
+           "saved");
+    t_says(2, "deadlock_timeout", "backfill", "t", "--set", "n = 2", "-s", "chunk.time=5s");
     t_expect("SELECT n || v FROM t", "1a");
     t_expect("SELECT to_regclass('pghaul.job') IS NULL OR (SELECT count(*) = 0 FROM pg_class WHERE "
              "relname ~ '^(todo|undo|skipped)_')",
@@ -293,7 +275,7 @@ static void deleted_rows_that_were_saved_come_back(void)
           "ALTER TABLE t DROP COLUMN gone;\n"
           "INSERT INTO t (id, j) SELECT i, '{}' FROM generate_series(1, 2000) AS i;\n"
           "CREATE TABLE twin AS SELECT * FROM t");
-    RUN(0, "backfill", "t", "--delete", "--where", "id > 500", "--undo", "saved");
+    t_runs(0, "backfill", "t", "--delete", "--where", "id > 500", "--undo", "saved");
     t_expect("SELECT count(*) FROM t", "500");
     t_sql("INSERT INTO t (id, j) VALUES (600, '{\"new\": 1}')");
     t_run(&result, "rollback", JOB, "--yes", NULL);
@@ -314,7 +296,7 @@ static void a_deleted_row_whose_place_is_being_taken_is_put_off(void)
     struct t_process *process;
 
     make_rows(2000);
-    RUN(0, "backfill", "t", "--delete", "--where", "true", "--undo", "saved");
+    t_runs(0, "backfill", "t", "--delete", "--where", "true", "--undo", "saved");
     t_do(holder, "BEGIN; INSERT INTO t (id, n) VALUES (700, 7)");
     process = t_start("rollback", JOB, "--yes", NULL);
     t_wait_until("SELECT count(*) FROM t", "1999", 30);
@@ -367,7 +349,7 @@ static void keys_of_every_kind_are_walked_to_their_end(void)
                "INSERT INTO t %s; ANALYZE t",
                KEYS[i].columns, KEYS[i].key, KEYS[i].rows);
         print_message("key %s\n", KEYS[i].columns);
-        RUN(0, "backfill", "t", "--set", "n = n + 1", SLOWLY("0ms"));
+        t_runs(0, "backfill", "t", "--set", "n = n + 1", SLOWLY("0ms"));
         t_expect(WRONG, "0");
     }
 }
@@ -381,15 +363,15 @@ static void odd_names_are_quoted_everywhere(void)
         "PRIMARY KEY (\"K k\"\"\", r));\n"
         "INSERT INTO \"My \"\"Schema\".\"a b'c{d}\" SELECT i, 'r' || i FROM generate_series(1, "
         "100) AS i");
-    RUN(0, "backfill", "\"My \"\"Schema\".\"a b'c{d}\"", "--set",
-        "\"select\" = \"V'$1\" + 1 + \"K k\"\"\" - \"K k\"\"\"", "--set", "\"V'$1\" = length(r)",
-        "--set", "at = 1", "--set", "differs = true", "--set", "k = \"select\"", "--undo", "saved",
-        "--job", "odd");
+    t_runs(0, "backfill", "\"My \"\"Schema\".\"a b'c{d}\"", "--set",
+           "\"select\" = \"V'$1\" + 1 + \"K k\"\"\" - \"K k\"\"\"", "--set", "\"V'$1\" = length(r)",
+           "--set", "at = 1", "--set", "differs = true", "--set", "k = \"select\"", "--undo",
+           "saved", "--job", "odd");
     t_expect(
         "SELECT count(*) FROM \"My \"\"Schema\".\"a b'c{d}\" WHERE \"select\" = 1 AND \"V'$1\" "
         "= length(r) AND at = 1 AND differs AND k = 0",
         "100");
-    RUN(0, "rollback", "odd", "--yes");
+    t_runs(0, "rollback", "odd", "--yes");
     t_expect(
         "SELECT count(*) FROM \"My \"\"Schema\".\"a b'c{d}\" WHERE \"select\" = 0 AND \"V'$1\" "
         "= 0 AND at IS NULL AND differs IS NULL AND k IS NULL",
@@ -404,7 +386,7 @@ static void tables_of_no_row_and_of_one(void)
     t_run(&result, "backfill", "t", "--set", "n = n + 1", "--undo", "saved", NULL);
     t_expect_status(&result, 0);
     t_expect_out(&result, "0 visited, 0 changed");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_sql("INSERT INTO t VALUES (-5)");
     t_run(&result, "backfill", "t", "--set", "n = n + 1", NULL);
     t_expect_status(&result, 0);
@@ -421,7 +403,7 @@ static void a_table_whose_next_batch_is_deleted_is_walked_on(void)
         t_start("backfill", "t", "--set", "n = n + 1", "--workers", "1", SLOWLY("100ms"), NULL);
     wait_for_rows(500);
     t_sql("DELETE FROM t WHERE id BETWEEN (SELECT max(id) FROM t WHERE n = 1) AND 7900");
-    RUN(0, "set", JOB, "policy=off");
+    t_runs(0, "set", JOB, "policy=off");
     wait_ok(process);
     t_expect(WRONG, "0");
     t_expect("SELECT count(*) FROM t WHERE id > 7900", "100");
@@ -596,7 +578,7 @@ static void every_row_is_changed_exactly_once_whatever_dies(void)
         process = second;
         assert_string_not_equal(t_text(STATE), "done");
     }
-    RUN(0, "set", JOB, "policy=off");
+    t_runs(0, "set", JOB, "policy=off");
     t_wait(process, &result);
     t_expect_status(&result, 0);
     t_expect(STATE, "done");
@@ -619,8 +601,8 @@ static void rollback_restores_exactly_what_nobody_touched(void)
 
     make_rows(6000);
     t_sql("UPDATE t SET n = id");
-    RUN(0, "backfill", "t", "--set", "n = 0", "--set", "pad = NULL", "--undo", "saved", "--where",
-        "id <> 3", "--workers", "1", SLOWLY("50ms"));
+    t_runs(0, "backfill", "t", "--set", "n = 0", "--set", "pad = NULL", "--undo", "saved",
+           "--where", "id <> 3", "--workers", "1", SLOWLY("50ms"));
     t_sql("UPDATE t SET n = 7 WHERE id % 5 = 1; UPDATE t SET pad = 'new' WHERE id % 5 = 2;\n"
           "DELETE FROM t WHERE id % 50 = 10; UPDATE t SET other = 1 WHERE id % 3 = 0;\n"
           "CREATE TABLE was AS SELECT * FROM t");
@@ -643,7 +625,7 @@ static void rollback_restores_exactly_what_nobody_touched(void)
              "0");
     t_expect("SELECT count(*) FROM t", "5880");
     expect_nothing_left();
-    RUN(3, "finish", JOB, "--yes");
+    t_runs(3, "finish", JOB, "--yes");
 }
 
 static void what_was_done_of_an_interrupted_backfill_is_rolled_back(void)
@@ -660,7 +642,7 @@ static void what_was_done_of_an_interrupted_backfill_is_rolled_back(void)
     t_do(holder, "COMMIT");
     t_expect("SELECT count(*) BETWEEN 1 AND 4999 FROM t WHERE n = 1", "t");
     t_do(holder, "BEGIN; SELECT FROM t WHERE id = 9 FOR SHARE");
-    RUN(0, "set", JOB, "policy=off");
+    t_runs(0, "set", JOB, "policy=off");
     process = t_start("rollback", JOB, "--yes", NULL);
     t_wait_until("SELECT count(*) FROM t WHERE n <> 0", "1", 30);
     assert_true(t_running(process));
@@ -675,11 +657,11 @@ static void what_was_done_of_an_interrupted_backfill_is_rolled_back(void)
 static void an_inverse_is_run_over_every_row(void)
 {
     make_rows(3000);
-    RUN(0, "backfill", "t", "--set", "n = n + 1", "--set", "pad = 'y'", "--undo-set", "n = n - 1",
-        "--undo-set", "pad = NULL");
+    t_runs(0, "backfill", "t", "--set", "n = n + 1", "--set", "pad = 'y'", "--undo-set",
+           "n = n - 1", "--undo-set", "pad = NULL");
     t_expect(WRONG, "0");
     t_sql("UPDATE t SET n = 11 WHERE id = 5");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect("SELECT count(*) FROM t WHERE n <> CASE WHEN id = 5 THEN 10 ELSE 0 END OR pad IS NOT "
              "NULL",
              "0");
@@ -689,8 +671,8 @@ static void an_inverse_is_run_over_every_row(void)
 static void without_undo_there_is_no_way_back(void)
 {
     make_rows(10);
-    RUN(0, "backfill", "t", "--set", "n = 1");
-    REFUSED(3, "--undo saved", "rollback", JOB, "--yes");
+    t_runs(0, "backfill", "t", "--set", "n = 1");
+    t_says(3, "--undo saved", "rollback", JOB, "--yes");
     t_expect(WRONG, "0");
 }
 
@@ -713,7 +695,7 @@ static void a_row_that_fails_stops_the_job_and_is_named_and_resume_goes_on(void)
     t_expect_status(&result, 1);
     t_expect_err(&result, "14321");
     t_sql("UPDATE t SET other = 1 WHERE id = 14321");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_expect(WRONG, "0");
     t_expect(STATE, "done");
 }
@@ -722,13 +704,13 @@ static void a_value_that_is_too_long_is_told_with_its_key(void)
 {
     t_sql("CREATE TABLE t (a int, b text, v varchar(3), c char(2), PRIMARY KEY (a, b));\n"
           "INSERT INTO t SELECT i, 'x y', 'abc', 'ab' FROM generate_series(1, 100) AS i");
-    REFUSED(1, "key (77, x y)", "backfill", "t", "--set",
-            "v = CASE WHEN a = 77 THEN 'abcd' ELSE 'abc' END");
-    REFUSED(1, "too long", "resume", JOB);
-    RUN(0, "abort", JOB, "--yes");
+    t_says(1, "key (77, x y)", "backfill", "t", "--set",
+           "v = CASE WHEN a = 77 THEN 'abcd' ELSE 'abc' END");
+    t_says(1, "too long", "resume", JOB);
+    t_runs(0, "abort", JOB, "--yes");
     /* What is there already is what a cast would cut the value to. */
-    REFUSED(1, "key (77, x y)", "backfill", "t", "--set",
-            "c = CASE WHEN a = 77 THEN 'abc' ELSE 'ab' END");
+    t_says(1, "key (77, x y)", "backfill", "t", "--set",
+           "c = CASE WHEN a = 77 THEN 'abc' ELSE 'ab' END");
 }
 
 static void rows_that_fail_are_left_and_recorded_when_asked_to(void)
@@ -744,7 +726,7 @@ static void rows_that_fail_are_left_and_recorded_when_asked_to(void)
     t_expect("SELECT string_agg(k1 || ' ' || sqlstate, ', ' ORDER BY k1) FROM pghaul.skipped_1",
              "7 23514, 1007 23514, 2007 23514");
     t_expect("SELECT count(*) || ' ' || sum(n) FROM t", "3000 2997");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect("SELECT sum(n) FROM t", "0");
     expect_nothing_left();
 }
@@ -788,8 +770,8 @@ static void triggers_are_skipped_when_asked_to_but_foreign_keys_never(void)
     t_sql("UPDATE t SET other = id WHERE id % 10 <> 0; ALTER TABLE t DISABLE TRIGGER note_it;\n"
           "UPDATE t SET other = id; ALTER TABLE t ADD UNIQUE (other);\n"
           "CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t (other))");
-    REFUSED(3, "child", "backfill", "t", "--set", "other = other + 10000", "-s", "triggers=skip");
-    REFUSED(3, "child", "backfill", "child", "--set", "t = 5", "-s", "triggers=skip");
+    t_says(3, "child", "backfill", "t", "--set", "other = other + 10000", "-s", "triggers=skip");
+    t_says(3, "child", "backfill", "child", "--set", "t = 5", "-s", "triggers=skip");
 }
 
 /* What triggers=skip does not skip, and what fires only then: said as it will be, and counted. */
@@ -807,7 +789,7 @@ static void triggers_that_fire_all_the_same_are_told_from_those_skipped(void)
     t_expect_out(&result, "note_it (BEFORE each row) will NOT fire");
     t_expect_out(&result, "900 changed, 0 already right, 0 skipped, 100 kept as they were");
     t_expect("SELECT count(*) || ' ' || count(DISTINCT id) FROM seen", "1000 1000");
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     t_sql("TRUNCATE seen; ALTER TABLE t ENABLE ALWAYS TRIGGER note_it;\n"
           "ALTER TABLE t DISABLE TRIGGER only_then");
     t_run(&result, "backfill", "t", "--set", "n = n + 1", "-s", "triggers=skip", NULL);
@@ -827,12 +809,12 @@ static void foreign_keys_fail_with_the_key_at_once_or_deferred(void)
                "generate_series(0, 399) AS i;\n"
                "ALTER TABLE t ADD FOREIGN KEY (n) REFERENCES parent %s",
                WHEN[i]);
-        REFUSED(1, "key (400)", "backfill", "t", "--set", "n = id");
+        t_says(1, "key (400)", "backfill", "t", "--set", "n = id");
         t_sql("INSERT INTO parent SELECT i FROM generate_series(400, 500) AS i");
-        RUN(0, "resume", JOB);
+        t_runs(0, "resume", JOB);
         t_expect("SELECT count(*) FROM t WHERE n <> id", "0");
-        RUN(0, "backfill", "t", "--set", "n = 1000 + id", "-s", "errors=skip", "--where",
-            "id <= 20");
+        t_runs(0, "backfill", "t", "--set", "n = 1000 + id", "-s", "errors=skip", "--where",
+               "id <= 20");
         t_expect("SELECT count(*) FROM pghaul.skipped_2", "20");
     }
 }
@@ -860,10 +842,10 @@ static void a_unique_column_is_changed_where_that_is_possible(void)
 {
     make_rows(2000);
     t_sql("UPDATE t SET other = id; ALTER TABLE t ADD UNIQUE (other)");
-    RUN(0, "backfill", "t", "--set", "other = other + 10000", "--undo", "saved");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "backfill", "t", "--set", "other = other + 10000", "--undo", "saved");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect("SELECT count(*) FROM t WHERE other <> id", "0");
-    REFUSED(3, "duplicate key", "backfill", "t", "--set", "other = 5", "--where", "id IN (1, 15)");
+    t_says(3, "duplicate key", "backfill", "t", "--set", "other = 5", "--where", "id IN (1, 15)");
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -876,8 +858,8 @@ static void a_rollback_that_is_interrupted_is_gone_on_with(void)
     struct t_result result;
 
     make_rows(5000);
-    RUN(0, "backfill", "t", "--set", "n = 1", "--undo", "saved", SLOWLY("100ms"), "-s",
-        "workers=1");
+    t_runs(0, "backfill", "t", "--set", "n = 1", "--undo", "saved", SLOWLY("100ms"), "-s",
+           "workers=1");
     process = t_start("rollback", JOB, "--yes", NULL);
     t_wait_until("SELECT coalesce(sum(rows), 0) > 300 FROM pghaul.span WHERE phase = 'restore'",
                  "t", 30);
@@ -885,10 +867,10 @@ static void a_rollback_that_is_interrupted_is_gone_on_with(void)
     t_wait(process, &result);
     t_expect_status(&result, 5);
     t_expect_err(&result, "pghaul");
-    REFUSED(3, "is not done", "finish", JOB, "--yes");
-    REFUSED(3, "being rolled back", "abort", JOB, "--yes");
-    REFUSED(3, "works on", "backfill", "t", "--set", "n = 2");
-    RUN(0, "set", JOB, "policy=off", "workers=2");
+    t_says(3, "is not done", "finish", JOB, "--yes");
+    t_says(3, "being rolled back", "abort", JOB, "--yes");
+    t_says(3, "works on", "backfill", "t", "--set", "n = 2");
+    t_runs(0, "set", JOB, "policy=off", "workers=2");
     t_run(&result, "resume", JOB, NULL);
     t_expect_status(&result, 0);
     t_expect_out(&result, "5000 rows restored, 0 left");
@@ -910,13 +892,13 @@ static void write_file(const char *path, const char *text)
 static void a_rollback_beside_another_job_on_the_table_is_refused(void)
 {
     make_rows(100);
-    RUN(0, "backfill", "t", "--set", "n = 1", "--undo", "saved");
-    RUN(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint");
-    REFUSED(3, "job alter-t-1 works on public.t", "rollback", JOB, "--yes");
+    t_runs(0, "backfill", "t", "--set", "n = 1", "--undo", "saved");
+    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint");
+    t_says(3, "job alter-t-1 works on public.t", "rollback", JOB, "--yes");
     t_expect(STATE, "done");
     t_expect(WRONG, "0");
-    RUN(0, "abort", "alter-t-1", "--yes");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "abort", "alter-t-1", "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
 }
 
@@ -949,18 +931,18 @@ static void an_inverse_is_refused_before_the_job_is_done(void)
     struct t_result result;
 
     make_rows(5000);
-    REFUSED(2, "exclude each other", "backfill", "t", "--set", "n = n + 1", "--undo-set",
-            "n = n - 1", "-s", "errors=skip");
+    t_says(2, "exclude each other", "backfill", "t", "--set", "n = n + 1", "--undo-set",
+           "n = n - 1", "-s", "errors=skip");
     process = t_start("backfill", "t", "--set", "n = n + 1", "--undo-set", "n = n - 1",
                       SLOWLY("100ms"), "-s", "workers=1", NULL);
     wait_for_rows(300);
     t_kill(process, SIGINT);
     t_wait(process, &result);
-    REFUSED(3, "not done", "rollback", JOB, "--yes");
-    RUN(0, "set", JOB, "policy=off");
-    RUN(0, "resume", JOB);
+    t_says(3, "not done", "rollback", JOB, "--yes");
+    t_runs(0, "set", JOB, "policy=off");
+    t_runs(0, "resume", JOB);
     t_expect(WRONG, "0");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
 }
 
@@ -974,10 +956,10 @@ static void values_from_other_tables_are_not_computed_from_two_moments(void)
     start_application("INSERT INTO map VALUES (10000 + n, 'r' || 10000 + n);"
                       "UPDATE t SET other = (SELECT max(cid) FROM map)\n"
                       " WHERE id = (SELECT 1 + max(cid) % 3000 FROM map);");
-    RUN(0, "backfill", "t", "--set",
-        "region = (SELECT m.region FROM map AS m WHERE m.cid = "
-        "r.other)",
-        "-s", "chunk.wal=64kB");
+    t_runs(0, "backfill", "t", "--set",
+           "region = (SELECT m.region FROM map AS m WHERE m.cid = "
+           "r.other)",
+           "-s", "chunk.wal=64kB");
     stop_applications();
     t_expect("SELECT count(*) FROM t WHERE region IS NULL", "0");
 }
@@ -989,8 +971,8 @@ static void a_statement_that_writes_beyond_its_keys_is_refused(void)
     make_rows(3000);
     write_file(path, "WITH k AS (SELECT id FROM t AS u WHERE :range(u))\n"
                      "UPDATE t AS y SET n = n + 1 WHERE EXISTS (SELECT FROM k)");
-    REFUSED(3, "rows for a range of", "backfill", "t", "--sql-file", path, "-s", "chunk.rows=500",
-            "-s", "workers=1");
+    t_says(3, "rows for a range of", "backfill", "t", "--sql-file", path, "-s", "chunk.rows=500",
+           "-s", "workers=1");
     t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
     remove(path);
 }
@@ -1001,9 +983,8 @@ static void a_delete_that_cascades_is_not_saved(void)
     make_rows(100);
     t_sql(
         "CREATE TABLE child (t int REFERENCES t ON DELETE CASCADE); INSERT INTO child VALUES (5)");
-    REFUSED(3, "child_t_fkey", "backfill", "t", "--delete", "--where", "id < 10", "--undo",
-            "saved");
-    REFUSED(3, "must be type boolean", "backfill", "t", "--delete", "--where", "1");
+    t_says(3, "child_t_fkey", "backfill", "t", "--delete", "--where", "id < 10", "--undo", "saved");
+    t_says(3, "must be type boolean", "backfill", "t", "--delete", "--where", "1");
     t_expect("SELECT count(*) FROM t", "100");
 }
 
@@ -1011,12 +992,12 @@ static void a_delete_that_cascades_is_not_saved(void)
 static void a_rollback_that_meets_a_row_which_fails_stops_and_goes_on(void)
 {
     make_rows(1000);
-    RUN(0, "backfill", "t", "--set", "n = 1", "--undo", "saved", "-s", "errors=skip");
+    t_runs(0, "backfill", "t", "--set", "n = 1", "--undo", "saved", "-s", "errors=skip");
     t_sql("ALTER TABLE t ADD COLUMN late int;\n"
           "ALTER TABLE t ADD CONSTRAINT c CHECK (id <> 500 OR n = 1)");
-    REFUSED(1, "key (500)", "rollback", JOB, "--yes");
+    t_says(1, "key (500)", "rollback", JOB, "--yes");
     t_sql("ALTER TABLE t DROP CONSTRAINT c");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
     expect_nothing_left();
 }
@@ -1024,7 +1005,7 @@ static void a_rollback_that_meets_a_row_which_fails_stops_and_goes_on(void)
 static void one_of_the_first_rows_that_fails_is_named(void)
 {
     make_rows(100);
-    REFUSED(3, "key {7}", "backfill", "t", "--set", "n = 1 / (id - 7)");
+    t_says(3, "key {7}", "backfill", "t", "--set", "n = 1 / (id - 7)");
     t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
 }
 
@@ -1039,13 +1020,13 @@ static void errors_of_any_class_are_a_rows_but_not_the_statements(void)
     make_rows(1000);
     t_sql(t_format(RAISE, "MY001"));
     t_sql("CREATE TRIGGER refuse BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION refuse()");
-    REFUSED(3, "key {7}", "backfill", "t", "--set", "n = n + 1");
+    t_says(3, "key {7}", "backfill", "t", "--set", "n = n + 1");
     t_sql(t_format(RAISE, "42501"));
-    REFUSED(3, "tried on the first rows: not this one", "backfill", "t", "--set", "n = n + 1", "-s",
-            "errors=skip");
+    t_says(3, "tried on the first rows: not this one", "backfill", "t", "--set", "n = n + 1", "-s",
+           "errors=skip");
     t_expect("SELECT count(*) FROM t WHERE n <> 0", "0");
     t_sql(t_format(RAISE, "MY001"));
-    RUN(0, "backfill", "t", "--set", "n = n + 1", "-s", "errors=skip");
+    t_runs(0, "backfill", "t", "--set", "n = n + 1", "-s", "errors=skip");
     t_expect("SELECT string_agg(DISTINCT sqlstate, ' ') || ' ' || count(DISTINCT k1)\n"
              "  FROM pghaul.skipped_1",
              "MY001 10");
@@ -1059,10 +1040,10 @@ static void it_walks_by_another_unique_index(void)
           "DEFAULT 0;\n"
           "UPDATE t SET a = (id % 7)::text, \"B c\" = id;\n"
           "CREATE UNIQUE INDEX by_a ON t (a, \"B c\"); CREATE INDEX by_other ON t (other)");
-    REFUSED(3, "is not unique", "backfill", "t", "--set", "n = 1", "-s", "key=other");
-    REFUSED(3, "there is no index", "backfill", "t", "--set", "n = 1", "-s", "key=a");
-    REFUSED(2, "cannot be", "backfill", "t", "--set", "n = 1", "-s", "key=a;b");
-    RUN(0, "backfill", "t", "--set", "n = n + 1", "-s", "key=a,\"B c\"", "-s", "chunk.wal=64kB");
+    t_says(3, "is not unique", "backfill", "t", "--set", "n = 1", "-s", "key=other");
+    t_says(3, "there is no index", "backfill", "t", "--set", "n = 1", "-s", "key=a");
+    t_says(2, "cannot be", "backfill", "t", "--set", "n = 1", "-s", "key=a;b");
+    t_runs(0, "backfill", "t", "--set", "n = n + 1", "-s", "key=a,\"B c\"", "-s", "chunk.wal=64kB");
     t_expect(WRONG, "0");
 }
 
@@ -1075,10 +1056,10 @@ static void a_statement_of_ones_own_is_run_once_for_each_key(void)
 
     make_rows(5000);
     write_file(path, "UPDATE t SET n = 1");
-    REFUSED(2, ":range(ALIAS)", "backfill", "t", "--sql-file", path);
+    t_says(2, ":range(ALIAS)", "backfill", "t", "--sql-file", path);
     write_file(path, "UPDATE t AS u SET n = u.n + 1 FROM (VALUES (1)) AS v (x)\n"
                      " WHERE :range(u) AND v.x = 1;\n");
-    REFUSED(2, "--sql-file goes with", "backfill", "t", "--sql-file", path, "--where", "true");
+    t_says(2, "--sql-file goes with", "backfill", "t", "--sql-file", path, "--where", "true");
     t_do(holder, "BEGIN; SELECT FROM t WHERE id IN (1234, 2345) FOR UPDATE");
     process = t_start("backfill", "t", "--sql-file", path, "-s", "chunk.wal=64kB", NULL);
     t_wait_until("SELECT to_regclass('pghaul.todo_1') IS NOT NULL", "t", 30);
@@ -1098,8 +1079,8 @@ static void a_statement_of_ones_own_skips_no_foreign_key(void)
     make_rows(10);
     t_sql("CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t)");
     write_file(path, "UPDATE child AS c SET t = 50 WHERE :range(c)");
-    REFUSED(3, "foreign keys unchecked", "backfill", "child", "--sql-file", path, "-s",
-            "triggers=skip");
+    t_says(3, "foreign keys unchecked", "backfill", "child", "--sql-file", path, "-s",
+           "triggers=skip");
     remove(path);
 }
 
@@ -1108,9 +1089,9 @@ static void a_row_that_takes_too_long_by_itself_is_named(void)
     make_rows(100);
     t_sql("CREATE FUNCTION slow(id int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN\n"
           "    PERFORM pg_sleep(2) WHERE id = 60; RETURN 1; END $$");
-    REFUSED(1, "key (60)", "backfill", "t", "--set", "n = slow(id)");
+    t_says(1, "key (60)", "backfill", "t", "--set", "n = slow(id)");
     t_sql("CREATE OR REPLACE FUNCTION slow(id int) RETURNS int LANGUAGE sql AS 'SELECT 1'");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_expect(WRONG, "0");
 }
 
@@ -1132,7 +1113,7 @@ static void it_waits_at_the_bloat_budget_or_vacuums(void)
     clock_sleep_ms(2000);
     assert_int_equal(t_int("SELECT count(*) FROM t WHERE n = 1"), written);
     assert_true(written < 50000);
-    RUN(0, "set", JOB, "vacuum=on", "policy=off", "chunk.wal=64MB");
+    t_runs(0, "set", JOB, "vacuum=on", "policy=off", "chunk.wal=64MB");
     wait_ok(process);
     t_expect(WRONG, "0");
     t_expect("SELECT vacuum_count > 0 FROM pg_stat_all_tables WHERE relid = 't'::regclass", "t");
@@ -1144,15 +1125,15 @@ static void finish_and_abort_leave_only_history(void)
     struct t_result result;
 
     make_rows(5000);
-    RUN(0, "backfill", "t", "--set", "n = 1", "--undo", "saved");
+    t_runs(0, "backfill", "t", "--set", "n = 1", "--undo", "saved");
     t_expect("SELECT count(*) FROM pghaul.undo_1", "5000");
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     expect_nothing_left();
-    REFUSED(3, "", "rollback", JOB, "--yes");
+    t_says(3, "", "rollback", JOB, "--yes");
     process = t_start("backfill", "t", "--set", "n = 2", "--undo", "saved", SLOWLY("200ms"), NULL);
     t_wait_until("SELECT coalesce(sum(rows), 0) > 0 FROM pghaul.span WHERE job = 2", "t", 30);
-    REFUSED(3, "backfill-t-2", "backfill", "t", "--set", "n = 3");
-    RUN(0, "abort", "backfill-t-2", "--yes");
+    t_says(3, "backfill-t-2", "backfill", "t", "--set", "n = 3");
+    t_runs(0, "abort", "backfill-t-2", "--yes");
     t_wait(process, &result);
     t_expect_status(&result, 5);
     t_expect("SELECT count(*) > 0 AND count(*) < 5000 FROM t WHERE n = 2", "t");
@@ -1171,7 +1152,7 @@ static void pause_resume_and_workers_act_while_it_runs(void)
     make_rows(8000);
     process = t_start("backfill", "t", "--set", "n = n + 1", SLOWLY("50ms"), NULL);
     wait_for_rows(300);
-    RUN(0, "pause", JOB);
+    t_runs(0, "pause", JOB);
     t_wait_until(STATE, "paused", 10);
     clock_sleep_ms(500); /* the other worker ends its chunk */
     rows = t_int(DONE_ROWS);
@@ -1180,14 +1161,14 @@ static void pause_resume_and_workers_act_while_it_runs(void)
     t_run(&result, "status", JOB, "--json", NULL);
     t_expect_status(&result, 0);
     t_expect(t_format(STATUS, result.out), "job,kind,percent,phase,rows_done,state,table");
-    RUN(0, "set", JOB, "workers=4");
-    RUN(0, "set", JOB, "policy=fixed=2s");
+    t_runs(0, "set", JOB, "workers=4");
+    t_runs(0, "set", JOB, "policy=fixed=2s");
     second = t_start("resume", JOB, NULL);
     t_wait_until(
         "SELECT count(*) >= 4 FROM pg_stat_activity WHERE datname = current_database() AND "
         "application_name LIKE 'pghaul backfill-t-1 backfill%'",
         "t", 20);
-    RUN(0, "set", JOB, "policy=off");
+    t_runs(0, "set", JOB, "policy=off");
     wait_ok(process);
     wait_ok(second);
     t_expect(WRONG, "0");
@@ -1205,10 +1186,10 @@ static void a_signal_stops_it_and_resume_finishes(void)
     t_wait(process, &result);
     t_expect_status(&result, 5);
     t_expect_err(&result, "continue: pghaul resume " JOB);
-    RUN(0, "set", JOB, "policy=off");
-    RUN(0, "resume", JOB);
+    t_runs(0, "set", JOB, "policy=off");
+    t_runs(0, "resume", JOB);
     t_expect(WRONG, "0");
-    REFUSED(3, "over", "resume", JOB);
+    t_says(3, "over", "resume", JOB);
 }
 
 static void a_dry_run_changes_nothing(void)

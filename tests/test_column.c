@@ -7,23 +7,6 @@
 
 #include "tests/oracle.h"
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-#define REFUSED(status, part, ...)          \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 #define JOB "j"
 
 /* Roles live longer than the database of a test. */
@@ -184,18 +167,18 @@ static void go_there_and_back(const char *before, const char *twin, const char *
     const char *rows = rows_by(before);
 
     assert_string_equal(rows_by(twin), rows);
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     assert_string_equal(rows_by(after), rows);
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect("SELECT state FROM pghaul.job", "ready");
     assert_string_equal(rows_by(before), rows);
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     assert_string_equal(rows_by(after), rows);
 }
 
 static void finish_like(const char *expected)
 {
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     t_expect("SELECT state FROM pghaul.job", "finished");
     same_picture(expected);
     nothing_of_ours_is_left();
@@ -207,7 +190,7 @@ static void a_renamed_key_is_what_the_server_makes_of_it(void)
 
     make_wide();
     expected = picture_after("ALTER TABLE s.users RENAME COLUMN id TO ident");
-    RUN(0, "column", "rename", "s.users", "id", "ident", "--job", JOB);
+    t_runs(0, "column", "rename", "s.users", "id", "ident", "--job", JOB);
     go_there_and_back("u.id", "u.ident", "u.ident");
     finish_like(expected);
     t_sql("INSERT INTO s.users (name) VALUES ('x')");
@@ -223,14 +206,14 @@ static void a_retyped_key_is_what_the_server_makes_of_it(void)
     expected = picture_after("ALTER TABLE s.users ALTER COLUMN id TYPE bigint;\n"
                              "ALTER SEQUENCE s.users_id_seq AS bigint;\n"
                              "ALTER STATISTICS s.st SET STATISTICS 55");
-    RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
+    t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
     t_sql("UPDATE s.users SET pghaul_new_id = 1001 WHERE id = 5; UPDATE s.users SET id = 1002 "
           "WHERE pghaul_new_id = 6");
     t_expect("SELECT count(*) FROM s.orders WHERE usr IN (1001, 1002)", "2");
     go_there_and_back("u.id", "u.pghaul_new_id", "u.id");
     t_sql("SELECT setval('s.users_id_seq', 2147483647); INSERT INTO s.users (name) VALUES ('x')");
     t_expect("SELECT id FROM s.users WHERE name = 'x'", "2147483648");
-    REFUSED(9, "1 rows", "rollback", JOB, "--yes");
+    t_says(9, "1 rows", "rollback", JOB, "--yes");
     t_sql("DELETE FROM s.users WHERE id = 5 OR parent = 5");
     finish_like(expected);
     t_sql("INSERT INTO s.users (name) VALUES ('y')");
@@ -247,13 +230,13 @@ static void a_retyped_value_is_what_the_server_makes_of_it(void)
     expected = picture_after("ALTER TABLE s.users ALTER age DROP DEFAULT,\n"
                              "    ALTER COLUMN age TYPE integer USING age::integer;\n"
                              "ALTER TABLE s.users ALTER age SET DEFAULT 30");
-    REFUSED(3, "age", "column", "retype", "s.users", "age", "integer", "--using", "age::integer",
-            "--back-using", "age::text");
+    t_says(3, "age", "column", "retype", "s.users", "age", "integer", "--using", "age::integer",
+           "--back-using", "age::text");
     t_sql("ALTER TABLE s.users ALTER age DROP DEFAULT");
     expected = picture_after("ALTER TABLE s.users ALTER COLUMN age TYPE integer USING "
                              "age::integer");
-    RUN(0, "column", "retype", "s.users", "age", "integer", "--using", "age::integer",
-        "--back-using", "age::text", "--job", JOB);
+    t_runs(0, "column", "retype", "s.users", "age", "integer", "--using", "age::integer",
+           "--back-using", "age::text", "--job", JOB);
     go_there_and_back("u.age::text", "u.pghaul_new_age::text", "u.age::text");
     finish_like(expected);
 }
@@ -266,10 +249,10 @@ static void a_renamed_value_is_what_the_server_makes_of_it(void)
     t_sql("CREATE TABLE s.codes (code varchar(10) UNIQUE); ALTER TABLE s.users ADD CONSTRAINT out\n"
           "    FOREIGN KEY (age) REFERENCES s.codes (code) ON UPDATE CASCADE NOT VALID");
     expected = picture_after("ALTER TABLE s.users RENAME COLUMN age TO \"The Age\"");
-    RUN(0, "column", "rename", "s.users", "age", "\"The Age\"", "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes", "--force");
-    RUN(0, "rollback", JOB, "--yes");
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "column", "rename", "s.users", "age", "\"The Age\"", "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "rollback", JOB, "--yes");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     finish_like(expected);
 }
 
@@ -284,17 +267,17 @@ static void an_aborted_job_leaves_the_definition_as_it_was(void)
         (void)t_fresh_database();
         make_wide();
         before = definition();
-        RUN(0, "column", ARGUMENTS[i][0], "s.users", ARGUMENTS[i][1], ARGUMENTS[i][2], "--job",
-            JOB);
-        RUN(0, "abort", JOB, "--yes");
+        t_runs(0, "column", ARGUMENTS[i][0], "s.users", ARGUMENTS[i][1], ARGUMENTS[i][2], "--job",
+               JOB);
+        t_runs(0, "abort", JOB, "--yes");
         same_definition(before);
         nothing_of_ours_is_left();
-        RUN(0, "column", ARGUMENTS[i][0], "s.users", ARGUMENTS[i][1], ARGUMENTS[i][2], "--job",
-            "again");
-        RUN(0, "cutover", "again", "--yes", "--force");
-        REFUSED(3, "rollback", "abort", "again", "--yes");
-        RUN(0, "rollback", "again", "--yes");
-        RUN(0, "abort", "again", "--yes");
+        t_runs(0, "column", ARGUMENTS[i][0], "s.users", ARGUMENTS[i][1], ARGUMENTS[i][2], "--job",
+               "again");
+        t_runs(0, "cutover", "again", "--yes", "--force");
+        t_says(3, "rollback", "abort", "again", "--yes");
+        t_runs(0, "rollback", "again", "--yes");
+        t_runs(0, "abort", "again", "--yes");
         same_definition(before);
         nothing_of_ours_is_left();
     }
@@ -310,9 +293,9 @@ static void an_abort_outwaits_who_uses_the_sequence(void)
 
     make_wide();
     before = definition();
-    RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes", "--force");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "rollback", JOB, "--yes");
     t_do(drawer, "BEGIN; SELECT nextval('s.users_id_seq')");
     abort = t_start("abort", JOB, "--yes", NULL);
     t_do(drawer, "SELECT pg_sleep(0.7)");
@@ -320,7 +303,7 @@ static void an_abort_outwaits_who_uses_the_sequence(void)
     t_do(drawer, "COMMIT");
     t_wait(abort, &result);
     if (result.status != 0)
-        RUN(0, "abort", JOB, "--yes");
+        t_runs(0, "abort", JOB, "--yes");
     same_definition(before);
     nothing_of_ours_is_left();
 }
@@ -335,14 +318,14 @@ static void a_sequence_that_is_wide_already_stays_as_it_is(void)
           "ALTER SEQUENCE s.numbers OWNED BY s.users.id; INSERT INTO s.users (name) VALUES ('a')");
     before = definition();
     expected = picture_after("ALTER TABLE s.users ALTER COLUMN id TYPE bigint");
-    RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes");
-    RUN(0, "rollback", JOB, "--yes");
-    RUN(0, "abort", JOB, "--yes");
+    t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
+    t_runs(0, "abort", JOB, "--yes");
     same_definition(before);
-    RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", "k");
-    RUN(0, "cutover", "k", "--yes");
-    RUN(0, "finish", "k", "--yes");
+    t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", "k");
+    t_runs(0, "cutover", "k", "--yes");
+    t_runs(0, "finish", "k", "--yes");
     same_picture(expected);
 }
 
@@ -355,7 +338,7 @@ static void a_cutover_gives_way_to_who_has_drawn_from_the_sequence(void)
     struct t_result result;
 
     make_wide();
-    RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
+    t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
     t_do(drawer, "BEGIN; SELECT nextval('s.users_id_seq')");
     cutover = t_start("cutover", JOB, "--yes", "--force", NULL);
     t_do(drawer, "SELECT pg_sleep(0.6)");
@@ -420,23 +403,23 @@ static void an_identity_moves_with_its_state(void)
         expected = picture_after("ALTER TABLE s.users ALTER COLUMN id TYPE bigint;\n"
                                  "GRANT USAGE ON SEQUENCE s.users_id_seq TO clerk;\n"
                                  "COMMENT ON SEQUENCE s.users_id_seq IS 'numbers'");
-        RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
+        t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
         t_sql("INSERT INTO s.users (name) VALUES ('c')");
-        RUN(0, "cutover", JOB, "--yes");
+        t_runs(0, "cutover", JOB, "--yes");
         t_sql("INSERT INTO s.users (name) VALUES ('d')");
         if (i == 0)
             t_fails("INSERT INTO s.users (id, name) VALUES (1, 'no')", "428C9");
-        RUN(0, "rollback", JOB, "--yes");
+        t_runs(0, "rollback", JOB, "--yes");
         t_sql("INSERT INTO s.users (name) VALUES ('e')");
         t_expect("SELECT count(*) = count(DISTINCT id) AND min(id) = 7 FROM s.users", "t");
-        RUN(0, "abort", JOB, "--yes");
+        t_runs(0, "abort", JOB, "--yes");
         same_definition(before);
-        RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", "k");
-        RUN(0, "cutover", "k", "--yes");
+        t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", "k");
+        t_runs(0, "cutover", "k", "--yes");
         t_sql("SELECT setval('s.users_id_seq', 2147483647); INSERT INTO s.users (name) VALUES "
               "('x')");
         t_expect("SELECT id > 2147483647 FROM s.users WHERE name = 'x'", "t");
-        RUN(0, "finish", "k", "--yes");
+        t_runs(0, "finish", "k", "--yes");
         same_picture(expected);
         nothing_of_ours_is_left();
     }
@@ -449,9 +432,9 @@ static void a_renamed_identity_goes_on(void)
     t_sql("CREATE SCHEMA s; CREATE TABLE s.users (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY "
           "KEY, name text); INSERT INTO s.users (name) VALUES ('a')");
     expected = picture_after("ALTER TABLE s.users RENAME COLUMN id TO ident");
-    RUN(0, "column", "rename", "s.users", "id", "ident", "--job", JOB);
+    t_runs(0, "column", "rename", "s.users", "id", "ident", "--job", JOB);
     t_sql("INSERT INTO s.users (name) VALUES ('b')");
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     t_sql("INSERT INTO s.users (name) VALUES ('c')");
     t_expect("SELECT string_agg(ident || name, ' ' ORDER BY ident) FROM s.users", "1a 2b 3c");
     finish_like(expected);
@@ -474,17 +457,17 @@ static void a_column_of_a_composite_key_changes(void)
           "ANALYZE");
     before = definition();
     expected = picture_after("ALTER TABLE s.users ALTER COLUMN b TYPE bigint");
-    RUN(0, "column", "retype", "s.users", "b", "bigint", "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes");
+    t_runs(0, "column", "retype", "s.users", "b", "bigint", "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes");
     t_fails("INSERT INTO s.orders VALUES (1, 99)", "23503");
     t_fails("DELETE FROM s.users WHERE a = 400", "23503");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_fails("INSERT INTO s.orders VALUES (1, 99)", "23503");
-    RUN(0, "abort", JOB, "--yes");
+    t_runs(0, "abort", JOB, "--yes");
     same_definition(before);
-    RUN(0, "column", "retype", "s.users", "b", "bigint", "--job", "k");
-    RUN(0, "cutover", "k", "--yes");
-    RUN(0, "finish", "k", "--yes");
+    t_runs(0, "column", "retype", "s.users", "b", "bigint", "--job", "k");
+    t_runs(0, "cutover", "k", "--yes");
+    t_runs(0, "finish", "k", "--yes");
     same_picture(expected);
     t_fails("DELETE FROM s.users WHERE a = 400", "23503");
     t_expect("SELECT count(*) FROM s.users", "500");
@@ -496,21 +479,21 @@ static void foreign_keys_hold_all_the_time(void)
     static const char WRONG[] = "INSERT INTO s.orders (usr, region) VALUES (-1, 5)";
 
     make_wide();
-    RUN(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
+    t_runs(0, "column", "retype", "s.users", "id", "bigint", "--job", JOB);
     t_fails(WRONG, "23503");
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     t_fails(WRONG, "23503");
     t_expect("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confrelid = "
              "'s.users'::regclass AND conrelid = 's.orders'::regclass",
              "2");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_fails(WRONG, "23503");
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     t_sql("UPDATE s.users SET id = 1000 WHERE id = 300"); /* ON UPDATE CASCADE */
     t_expect("SELECT count(*) FROM s.orders WHERE usr = 1000", "1");
     t_sql("DELETE FROM s.users WHERE id = 1000");
     t_expect("SELECT count(*) FROM s.orders WHERE usr = 1000", "0");
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     t_fails(WRONG, "23503");
 }
 

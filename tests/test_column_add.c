@@ -10,24 +10,6 @@
 
 #include "tests/harness.h"
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-/* Runs, and must say `part` on stderr. */
-#define REFUSED(status, part, ...)          \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 /* Chunks of a few hundred rows, with a rest after each. */
 #define SLOWLY \
     "-s", "span.size=64kB", "-s", "chunk.wal=64kB", "-s", "chunk.time=10ms", "-s", "policy=fixed=20"
@@ -145,7 +127,7 @@ static const char SOMEBODY_HELD[] =
 static void make_gates(void)
 {
     t_sql("CREATE TABLE first (id int PRIMARY KEY)");
-    RUN(0, "index", "first", "CREATE INDEX first_i ON first (id)");
+    t_runs(0, "index", "first", "CREATE INDEX first_i ON first (id)");
     t_sql(GATES);
 }
 
@@ -204,14 +186,14 @@ static void a_column_is_what_alter_table_would_have_added(void)
                "ALTER TABLE x.t ADD COLUMN %s\n;\n"
                "RESET search_path",
                DEFINITIONS[i]);
-        RUN(0, "column", "add", "t", DEFINITIONS[i]);
+        t_runs(0, "column", "add", "t", DEFINITIONS[i]);
         assert_string_equal(shape_of("public"), shape_of("x"));
         t_expect("SELECT (SELECT count(*) FROM t, jsonb_each(to_jsonb(t)) AS e\n"
                  "         WHERE e.value = 'null')\n"
                  "     = (SELECT count(*) FROM x.t, jsonb_each(to_jsonb(t)) AS e\n"
                  "         WHERE e.value = 'null')",
                  "t");
-        RUN(0, "rollback", ADD, "--yes");
+        t_runs(0, "rollback", ADD, "--yes");
         assert_string_equal(shape_of("public"), before);
         t_expect("SELECT count(*) FROM pg_class WHERE relkind = 'S'\n"
                  "   AND relnamespace = 'public'::regnamespace",
@@ -252,11 +234,11 @@ static void what_cannot_be_added_is_refused_and_nothing_is_touched(void)
     t_sql("CREATE DOMAIN positive AS int CHECK (VALUE > 0)");
     before = shape_of("public");
     for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++)
-        REFUSED(CASES[i].status, CASES[i].says, "column", "add", "t", CASES[i].definition);
+        t_says(CASES[i].status, CASES[i].says, "column", "add", "t", CASES[i].definition);
     t_sql("CREATE TABLE keyless (v int)");
-    REFUSED(3, "key", "column", "add", "keyless", "c uuid DEFAULT gen_random_uuid()");
+    t_says(3, "key", "column", "add", "keyless", "c uuid DEFAULT gen_random_uuid()");
     t_sql("CREATE TYPE ty AS (a int); CREATE TABLE typed OF ty");
-    REFUSED(3, "no column can be added", "column", "add", "typed", "c int");
+    t_says(3, "no column can be added", "column", "add", "typed", "c int");
     assert_string_equal(shape_of("public"), before);
     assert_int_equal(t_int("SELECT count(*) FROM pg_namespace WHERE nspname = 'pghaul'"), 0);
 }
@@ -289,7 +271,7 @@ static void no_row_is_left_unfilled_beside_writers_that_do_not_know_the_column(v
         "INSERT INTO t VALUES (100000 + n, 'new'), (-n, 'new');\n"
         "UPDATE t SET v = 'changed' WHERE id BETWEEN n % 20000 AND n % 20000 + 3;\n"
         "DELETE FROM t WHERE id = 20000 - n;\n");
-    RUN(0, "column", "add", "t", "c uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE", SLOWLY);
+    t_runs(0, "column", "add", "t", "c uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE", SLOWLY);
     stop_application(application);
     t_expect("SELECT count(*) FROM t WHERE c IS NULL", "0");
     t_expect("SELECT count(DISTINCT c) = count(*) FROM t", "t");
@@ -358,7 +340,7 @@ static void a_kill_between_any_two_steps_is_survived(void)
         t_wait_until(WALKING, "t", 20);
         kill_now(process);
     }
-    RUN(0, "resume", ADD);
+    t_runs(0, "resume", ADD);
     assert_string_equal(shape_of("public"), wanted);
     t_expect("SELECT count(*) FROM t WHERE c IS NULL", "0");
     t_expect("SELECT count(*) || ' ' || count(DISTINCT id) FROM writes", "5000 5000");
@@ -383,7 +365,7 @@ static void abort_takes_the_column_back_from_wherever_it_got_to(void)
         process = t_start("column", "add", "t",
                           "c int DEFAULT 1 + (random() * 9)::int NOT NULL REFERENCES users", NULL);
         kill_at_gate(process);
-        RUN(0, "abort", ADD, "--yes");
+        t_runs(0, "abort", ADD, "--yes");
         assert_string_equal(shape_of("public"), before);
         t_expect("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'users'::regclass", "0");
     }
@@ -415,22 +397,22 @@ static void a_row_that_breaks_the_new_check_is_mended_and_the_job_goes_on(void)
     make_gates();
     t_sql("CREATE FUNCTION chance() RETURNS int LANGUAGE plpgsql VOLATILE AS\n"
           "    'BEGIN RETURN 1 + (random() * 9)::int; END'");
-    REFUSED(1, "t_check", "column", "add", "t", "c int DEFAULT chance() CHECK (c > id)");
+    t_says(1, "t_check", "column", "add", "t", "c int DEFAULT chance() CHECK (c > id)");
     t_sql("UPDATE t SET c = id + 1");
-    RUN(0, "resume", ADD);
+    t_runs(0, "resume", ADD);
     t_expect("SELECT convalidated FROM pg_constraint WHERE conname = 't_check'", "t");
 }
 
 static void a_view_over_the_column_keeps_it_from_being_taken_back(void)
 {
     make_tables(10);
-    RUN(0, "column", "add", "t", "c int");
+    t_runs(0, "column", "add", "t", "c int");
     t_sql("CREATE VIEW w AS SELECT c FROM t");
-    REFUSED(3, "drop what uses the column by now", "rollback", ADD, "--yes");
+    t_says(3, "drop what uses the column by now", "rollback", ADD, "--yes");
     t_sql("DROP VIEW w");
-    RUN(0, "rollback", ADD, "--yes");
-    RUN(0, "column", "add", "t", "c int");
-    RUN(0, "finish", "column-add-t-2", "--yes");
+    t_runs(0, "rollback", ADD, "--yes");
+    t_runs(0, "column", "add", "t", "c int");
+    t_runs(0, "finish", "column-add-t-2", "--yes");
     t_expect("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'c'",
              "1");
 }
@@ -440,13 +422,13 @@ static void a_virtual_column_of_18_takes_moments(void)
     if (t_server_version() < 180000)
         skip();
     make_tables(100);
-    RUN(0, "column", "add", "t", "c int GENERATED ALWAYS AS (id * 2) VIRTUAL NOT NULL");
+    t_runs(0, "column", "add", "t", "c int GENERATED ALWAYS AS (id * 2) VIRTUAL NOT NULL");
     t_expect("SELECT count(*) FROM t WHERE c = id * 2", "100");
     t_expect("SELECT attnotnull AND attgenerated = 'v' FROM pg_attribute\n"
              " WHERE attrelid = 't'::regclass AND attname = 'c'",
              "t");
-    RUN(0, "column", "add", "t",
-        "d int CHECK (d > 0) NOT ENFORCED CONSTRAINT d_there NOT NULL DEFAULT 0");
+    t_runs(0, "column", "add", "t",
+           "d int CHECK (d > 0) NOT ENFORCED CONSTRAINT d_there NOT NULL DEFAULT 0");
     t_expect("SELECT string_agg(conname || ' ' || convalidated, ' ' ORDER BY conname)\n"
              "  FROM pg_constraint WHERE conrelid = 't'::regclass AND conname ~ '^(d|t_d)_'",
              "d_there true t_d_check false");
@@ -467,13 +449,13 @@ static void not_null_is_set_and_taken_back_beside_writers(void)
     wanted = shape_of("x");
     application = start_application("INSERT INTO t VALUES (100000 + n, 'new');\n"
                                     "UPDATE t SET v = 'changed' WHERE id = n % 20000;\n");
-    RUN(0, "column", "not-null", "t", "v");
+    t_runs(0, "column", "not-null", "t", "v");
     assert_string_equal(shape_of("public"), wanted);
-    RUN(0, "rollback", NOT_NULL, "--yes");
+    t_runs(0, "rollback", NOT_NULL, "--yes");
     assert_string_equal(shape_of("public"), before);
-    RUN(0, "column", "not-null", "t", "v");
+    t_runs(0, "column", "not-null", "t", "v");
     stop_application(application);
-    RUN(0, "finish", "column-not-null-t-2", "--yes");
+    t_runs(0, "finish", "column-not-null-t-2", "--yes");
     assert_string_equal(shape_of("public"), wanted);
     t_fails("INSERT INTO t VALUES (0, NULL)", "23502");
 }
@@ -492,7 +474,7 @@ static void rows_with_null_are_found_before_the_application_notices(void)
     t_expect_err(&result, "pghaul backfill");
     t_sql("UPDATE t SET id = -500 WHERE id = 500");
     t_sql("UPDATE t SET v = 'mended' WHERE v IS NULL");
-    RUN(0, "resume", NOT_NULL);
+    t_runs(0, "resume", NOT_NULL);
     t_expect("SELECT attnotnull FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'v'",
              "t");
 }
@@ -516,7 +498,7 @@ static void a_null_that_comes_just_before_the_check_is_found_by_the_validation(v
     t_expect_err(&result, "column v is NULL");
     t_fails("INSERT INTO t VALUES (-2, NULL)", t_server_version() >= 180000 ? "23502" : "23514");
     t_sql("DELETE FROM t WHERE id = -1");
-    RUN(0, "resume", NOT_NULL);
+    t_runs(0, "resume", NOT_NULL);
 }
 
 static void a_column_that_is_not_null_already_is_left(void)
@@ -525,14 +507,14 @@ static void a_column_that_is_not_null_already_is_left(void)
 
     make_tables(10);
     before = shape_of("public");
-    RUN(0, "column", "not-null", "t", "id");
-    REFUSED(3, "was NOT NULL already", "rollback", NOT_NULL, "--yes");
+    t_runs(0, "column", "not-null", "t", "id");
+    t_says(3, "was NOT NULL already", "rollback", NOT_NULL, "--yes");
     assert_string_equal(shape_of("public"), before);
-    REFUSED(3, "no column", "column", "not-null", "t", "nothing");
+    t_says(3, "no column", "column", "not-null", "t", "nothing");
     if (t_server_version() < 180000)
         return;
     t_sql("ALTER TABLE t ADD CONSTRAINT mine NOT NULL v NOT VALID");
-    RUN(0, "column", "not-null", "t", "v");
+    t_runs(0, "column", "not-null", "t", "v");
     t_expect("SELECT convalidated FROM pg_constraint WHERE conname = 'mine'", "t");
 }
 
@@ -558,13 +540,13 @@ static void not_null_survives_kills_and_can_be_aborted_anywhere(void)
         make_gates();
         shut_gate(POINTS[i]);
         kill_at_gate(t_start("column", "not-null", "t", "v", NULL));
-        RUN(0, "abort", NOT_NULL, "--yes");
+        t_runs(0, "abort", NOT_NULL, "--yes");
         assert_string_equal(shape_of("public"), before);
         shut_gate(POINTS[i]);
         kill_at_gate(t_start("column", "not-null", "t", "v", NULL));
-        RUN(0, "resume", "column-not-null-t-2");
+        t_runs(0, "resume", "column-not-null-t-2");
         assert_string_equal(shape_of("public"), wanted);
-        RUN(0, "rollback", "column-not-null-t-2", "--yes");
+        t_runs(0, "rollback", "column-not-null-t-2", "--yes");
         assert_string_equal(shape_of("public"), before);
     }
 }

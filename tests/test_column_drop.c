@@ -7,24 +7,6 @@
 
 #include "tests/harness.h"
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-/* Runs, and must say `part` on stderr. */
-#define SAYS(status, part, ...)             \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 static bool is_18(void)
 {
     return t_server_version() >= 180000;
@@ -65,29 +47,29 @@ static void a_rollback_leaves_the_table_as_it_was(void)
 
     make_table();
     before = shape();
-    RUN(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
     assert_string_equal(shape(), before);
     for (int i = 0; i < 2; i++) {
-        RUN(0, "cutover", "j", "--yes");
+        t_runs(0, "cutover", "j", "--yes");
         t_fails("SELECT \"A a\" FROM t", "42703");
         t_expect("SELECT attnotnull FROM pg_attribute\n"
                  " WHERE attrelid = 't'::regclass AND attname = 'pghaul_old_A a'",
                  "f");
-        RUN(0, "rollback", "j", "--yes");
+        t_runs(0, "rollback", "j", "--yes");
         assert_string_equal(shape(), before);
         assert_string_equal(state(), "ready");
     }
-    RUN(0, "abort", "j", "--yes");
+    t_runs(0, "abort", "j", "--yes");
     assert_string_equal(shape(), before);
 }
 
 static void finish_drops_the_column(void)
 {
     make_table();
-    RUN(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
-    RUN(0, "cutover", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
     t_sql("INSERT INTO t VALUES (-1)");
-    RUN(0, "finish", "j", "--yes");
+    t_runs(0, "finish", "j", "--yes");
     t_expect("SELECT count(*) FROM pg_attribute\n"
              " WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped",
              "1");
@@ -99,36 +81,36 @@ static void finish_drops_the_column(void)
 static void rows_that_came_without_it_keep_it_nullable(void)
 {
     make_table();
-    RUN(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
-    RUN(0, "cutover", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
     t_sql("INSERT INTO t (id) VALUES (-1)");
-    SAYS(0, "it stays nullable", "rollback", "j", "--yes");
+    t_says(0, "it stays nullable", "rollback", "j", "--yes");
     assert_string_equal(state(), "ready");
     t_sql("UPDATE t SET id = -2 WHERE id = -1; INSERT INTO t (id) VALUES (-3)");
     t_expect("SELECT count(*) FROM pg_constraint\n"
              " WHERE conrelid = 't'::regclass AND contype IN ('c', 'n') AND conkey <> '{1}'",
              "0");
-    RUN(0, "cutover", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
     t_sql("DELETE FROM t WHERE id < 0");
-    RUN(0, "rollback", "j", "--yes");
+    t_runs(0, "rollback", "j", "--yes");
     t_sql("INSERT INTO t (id) VALUES (-4)");
 }
 
 static void what_is_changed_before_the_cut_over_counts(void)
 {
     t_sql("CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL, b int)");
-    RUN(0, "column", "drop", "t", "a", "--job", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "a", "--job", "j", "--yes");
     t_sql("ALTER TABLE t ALTER a DROP NOT NULL");
-    RUN(0, "cutover", "j", "--yes");
-    RUN(0, "rollback", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
+    t_runs(0, "rollback", "j", "--yes");
     t_sql("INSERT INTO t VALUES (1, NULL, 1)");
-    RUN(0, "abort", "j", "--yes");
-    RUN(0, "column", "drop", "t", "b", "--job", "k", "--yes");
+    t_runs(0, "abort", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "b", "--job", "k", "--yes");
     t_sql("ALTER TABLE t ALTER b SET NOT NULL");
-    RUN(0, "cutover", "k", "--yes");
+    t_runs(0, "cutover", "k", "--yes");
     t_sql("INSERT INTO t (id) VALUES (2)");
     t_sql("DELETE FROM t WHERE id = 2");
-    RUN(0, "rollback", "k", "--yes");
+    t_runs(0, "rollback", "k", "--yes");
     t_fails("INSERT INTO t (id) VALUES (2)", "23502");
 }
 
@@ -142,10 +124,10 @@ static void a_constraint_that_was_not_valid_stays_so(void)
           "INSERT INTO t VALUES (1, NULL);\n"
           "ALTER TABLE t ADD CONSTRAINT later NOT NULL a NOT VALID");
     before = shape();
-    RUN(0, "column", "drop", "t", "a", "--job", "j", "--yes");
-    RUN(0, "cutover", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "a", "--job", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
     t_sql("INSERT INTO t VALUES (2)");
-    RUN(0, "rollback", "j", "--yes");
+    t_runs(0, "rollback", "j", "--yes");
     assert_string_equal(shape(), before);
 }
 
@@ -155,14 +137,14 @@ static void what_still_uses_it_stops_the_cut_over_and_finish(void)
 {
     make_table();
     t_sql("CREATE VIEW v AS SELECT \"A a\" FROM t");
-    RUN(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
-    SAYS(3, "still used", "cutover", "j", "--yes");
-    RUN(0, "cutover", "j", "--force", "--yes");
-    SAYS(3, "nothing was changed", "finish", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
+    t_says(3, "still used", "cutover", "j", "--yes");
+    t_runs(0, "cutover", "j", "--force", "--yes");
+    t_says(3, "nothing was changed", "finish", "j", "--yes");
     assert_string_equal(state(), "cut_over");
     t_expect("SELECT count(*) FROM v", "300");
     t_sql("DROP VIEW v");
-    RUN(0, "finish", "j", "--yes");
+    t_runs(0, "finish", "j", "--yes");
 }
 
 static void another_table_of_that_name_is_not_touched(void)
@@ -170,10 +152,10 @@ static void another_table_of_that_name_is_not_touched(void)
     const char *before;
 
     make_table();
-    RUN(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
     t_sql("ALTER TABLE t RENAME TO t_before; CREATE TABLE t (id int, \"A a\" text)");
     before = shape();
-    RUN(3, "cutover", "j", "--force", "--yes");
+    t_runs(3, "cutover", "j", "--force", "--yes");
     assert_string_equal(shape(), before);
 }
 
@@ -256,14 +238,14 @@ static void actions_of_foreign_keys_do_not_stop_a_cut_over(void)
           "                ON UPDATE CASCADE);\n"
           "INSERT INTO p SELECT generate_series(1, 20);\n"
           "INSERT INTO t SELECT i, i FROM generate_series(1, 10) AS i");
-    RUN(0, "column", "rename", "t", "a", "b", "--job", "j", "--yes");
+    t_runs(0, "column", "rename", "t", "a", "b", "--job", "j", "--yes");
     t_sql("DELETE FROM p WHERE id IN (3, 15); UPDATE p SET id = id + 100 WHERE id IN (4, 16)");
     t_expect("SELECT string_agg(concat_ws('=', a, b), ' ' ORDER BY id) FROM t WHERE id IN (3, 4)",
              " 104=104");
-    RUN(0, "cutover", "j", "--yes");
-    RUN(0, "rollback", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
+    t_runs(0, "rollback", "j", "--yes");
     t_sql("UPDATE t SET a = 6 WHERE id = 5");
-    SAYS(3, "writes that name it", "cutover", "j", "--yes");
+    t_says(3, "writes that name it", "cutover", "j", "--yes");
 }
 
 /* --------------------------------------------------------------------------------------- kills:
@@ -322,9 +304,9 @@ static bool has_point(const char *point)
 
 static void hide(void)
 {
-    RUN(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
     t_sql(GATES);
-    RUN(0, "cutover", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
 }
 
 static void a_rollback_killed_anywhere_goes_on(void)
@@ -340,14 +322,14 @@ static void a_rollback_killed_anywhere_goes_on(void)
         hide();
         kill_at(ROLLBACK_POINTS[i], "rollback");
         /* Not committed: the column is hidden still. */
-        RUN(0, strcmp(state(), "cut_over") == 0 ? "rollback" : "resume", "j", "--yes");
+        t_runs(0, strcmp(state(), "cut_over") == 0 ? "rollback" : "resume", "j", "--yes");
         assert_string_equal(shape(), before);
         assert_string_equal(state(), "ready");
-        RUN(0, "cutover", "j", "--yes");
+        t_runs(0, "cutover", "j", "--yes");
         kill_at(ROLLBACK_POINTS[i], "rollback");
         if (strcmp(state(), "cut_over") == 0)
-            RUN(0, "rollback", "j", "--yes");
-        RUN(0, "abort", "j", "--yes");
+            t_runs(0, "rollback", "j", "--yes");
+        t_runs(0, "abort", "j", "--yes");
         assert_string_equal(shape(), before);
     }
 }
@@ -362,7 +344,7 @@ static void an_abort_that_completes_a_rollback_may_be_killed_too(void)
     hide();
     kill_at("phase tighten running", "rollback");
     kill_at("event ddl %VALIDATE%", "abort");
-    RUN(0, "abort", "j", "--yes");
+    t_runs(0, "abort", "j", "--yes");
     assert_string_equal(shape(), before);
     assert_string_equal(state(), "aborted");
 }
@@ -399,8 +381,8 @@ static void a_cut_over_after_a_killed_rollback_forgets_nothing(void)
     before = shape();
     hide();
     kill_at("phase tighten running", "rollback");
-    RUN(0, "cutover", "j", "--yes");
-    RUN(0, "rollback", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
+    t_runs(0, "rollback", "j", "--yes");
     assert_string_equal(shape(), before);
 }
 
@@ -410,14 +392,14 @@ static void a_cut_over_and_a_finish_killed_anywhere_can_be_said_again(void)
 
     make_table();
     before = shape();
-    RUN(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
+    t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
     t_sql(GATES);
     kill_at("event ddl %RENAME%", "cutover");
     assert_string_equal(shape(), before);
-    RUN(0, "cutover", "j", "--yes");
+    t_runs(0, "cutover", "j", "--yes");
     kill_at("event ddl %DROP COLUMN%", "finish");
     assert_string_equal(state(), "cut_over");
-    RUN(0, "finish", "j", "--yes");
+    t_runs(0, "finish", "j", "--yes");
     assert_string_equal(state(), "finished");
 }
 

@@ -7,23 +7,6 @@
 #include "engine/base/clock.h"
 #include "tests/oracle.h"
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-#define REFUSED(status, part, ...)          \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 #define JOB "j"
 #define RENAME(...) "column", "rename", __VA_ARGS__
 #define RETYPE(...) "column", "retype", __VA_ARGS__
@@ -40,15 +23,15 @@ static void make_table(void)
 static void mistakes_in_arguments_are_refused(void)
 {
     make_table();
-    REFUSED(2, "rename", RENAME("t", "v"));
-    REFUSED(2, "rename", RENAME("t", "v", "w", "x"));
-    REFUSED(2, "retype", RETYPE("t", "v"));
-    REFUSED(2, "verb", "column", "verb", "t", "v");
-    REFUSED(2, "", "column");
-    REFUSED(2, "--using", RENAME("t", "v", "w", "--using", "v"));
-    REFUSED(2, "--using", RETYPE("t", "v", "int", "--back-using", "v::text"));
-    REFUSED(2, "no name", RENAME("t", "v", "two words"));
-    REFUSED(2, "no name", RENAME("t", "v", ""));
+    t_says(2, "rename", RENAME("t", "v"));
+    t_says(2, "rename", RENAME("t", "v", "w", "x"));
+    t_says(2, "retype", RETYPE("t", "v"));
+    t_says(2, "verb", "column", "verb", "t", "v");
+    t_says(2, "", "column");
+    t_says(2, "--using", RENAME("t", "v", "w", "--using", "v"));
+    t_says(2, "--using", RETYPE("t", "v", "int", "--back-using", "v::text"));
+    t_says(2, "no name", RENAME("t", "v", "two words"));
+    t_says(2, "no name", RENAME("t", "v", ""));
     t_expect("SELECT to_regnamespace('pghaul') IS NULL OR (SELECT count(*) = 0 FROM pg_trigger)",
              "t");
 }
@@ -61,38 +44,37 @@ static void what_cannot_be_done_is_refused_before_anything_is_changed(void)
     t_sql("CREATE TABLE keyless (v int); CREATE VIEW w AS SELECT 1 AS v;\n"
           "CREATE TABLE parts (v int PRIMARY KEY) PARTITION BY RANGE (v)");
     before = definition();
-    REFUSED(3, "nothing", RENAME("nothing", "v", "w"));
-    REFUSED(3, "no column gone", RENAME("t", "gone", "w"));
-    REFUSED(3, "column taken already", RENAME("t", "v", "taken"));
-    REFUSED(3, "v already", RENAME("t", "v", "v"));
-    REFUSED(3, "xmin", RENAME("t", "v", "xmin"));
-    REFUSED(3, "xmin", RENAME("t", "xmin", "v2"));
-    REFUSED(3, "key", RENAME("keyless", "v", "w"));
-    REFUSED(3, "", RENAME("w", "v", "x"));
-    REFUSED(3, "", RENAME("parts", "v", "w"));
-    REFUSED(3, "generated", RENAME("t", "g", "h"));
-    REFUSED(3, "generated column g", RENAME("t", "n", "m"));
-    REFUSED(3, "identity", RETYPE("t", "i", "numeric"));
-    REFUSED(3, "no row has to be written", RETYPE("t", "id", "int"));
-    REFUSED(3, "no row has to be written", RETYPE("t", "v", "varchar"));
-    REFUSED(3, "--using", RETYPE("t", "v", "int"));
-    REFUSED(3, "nonsense", RETYPE("t", "v", "nonsense"));
-    REFUSED(3, "syntax error", RETYPE("t", "v", "int, DROP COLUMN taken"));
-    REFUSED(3, "value of the column",
-            RETYPE("t", "v", "int", "--using", "(SELECT max(id) FROM t)"));
-    REFUSED(3, "value of the column",
-            RETYPE("t", "v", "int", "--using", "extract(epoch FROM now())::int + v::int"));
-    REFUSED(3, "value of the column",
-            RETYPE("t", "v", "int", "--using", "(random() * v::int)::int"));
-    REFUSED(3, "id", RETYPE("t", "v", "int", "--using", "v::int + id"));
-    REFUSED(3, "syntax", RETYPE("t", "v", "int", "--using", "v::int +"));
-    REFUSED(3, "--using", RETYPE("t", "v", "int", "--using", "v || 'x'"));
-    REFUSED(3, "", RETYPE("t", "v", "int", "--using", "1); DROP TABLE t; SELECT (1"));
-    REFUSED(3, "--back-using",
-            RETYPE("t", "v", "int", "--using", "v::int", "--back-using", "now()::text"));
-    REFUSED(3, "aggregate", RETYPE("t", "v", "int", "--using", "count(v)"));
-    REFUSED(3, "", RETYPE("t", "v", "int", "--using", "generate_series(1, v::int)"));
-    REFUSED(2, "deadlock_timeout", RENAME("t", "v", "w", "-s", "lock.timeout=900ms"));
+    t_says(3, "nothing", RENAME("nothing", "v", "w"));
+    t_says(3, "no column gone", RENAME("t", "gone", "w"));
+    t_says(3, "column taken already", RENAME("t", "v", "taken"));
+    t_says(3, "v already", RENAME("t", "v", "v"));
+    t_says(3, "xmin", RENAME("t", "v", "xmin"));
+    t_says(3, "xmin", RENAME("t", "xmin", "v2"));
+    t_says(3, "key", RENAME("keyless", "v", "w"));
+    t_says(3, "", RENAME("w", "v", "x"));
+    t_says(3, "", RENAME("parts", "v", "w"));
+    t_says(3, "generated", RENAME("t", "g", "h"));
+    t_says(3, "generated column g", RENAME("t", "n", "m"));
+    t_says(3, "identity", RETYPE("t", "i", "numeric"));
+    t_says(3, "no row has to be written", RETYPE("t", "id", "int"));
+    t_says(3, "no row has to be written", RETYPE("t", "v", "varchar"));
+    t_says(3, "--using", RETYPE("t", "v", "int"));
+    t_says(3, "nonsense", RETYPE("t", "v", "nonsense"));
+    t_says(3, "syntax error", RETYPE("t", "v", "int, DROP COLUMN taken"));
+    t_says(3, "value of the column", RETYPE("t", "v", "int", "--using", "(SELECT max(id) FROM t)"));
+    t_says(3, "value of the column",
+           RETYPE("t", "v", "int", "--using", "extract(epoch FROM now())::int + v::int"));
+    t_says(3, "value of the column",
+           RETYPE("t", "v", "int", "--using", "(random() * v::int)::int"));
+    t_says(3, "id", RETYPE("t", "v", "int", "--using", "v::int + id"));
+    t_says(3, "syntax", RETYPE("t", "v", "int", "--using", "v::int +"));
+    t_says(3, "--using", RETYPE("t", "v", "int", "--using", "v || 'x'"));
+    t_says(3, "", RETYPE("t", "v", "int", "--using", "1); DROP TABLE t; SELECT (1"));
+    t_says(3, "--back-using",
+           RETYPE("t", "v", "int", "--using", "v::int", "--back-using", "now()::text"));
+    t_says(3, "aggregate", RETYPE("t", "v", "int", "--using", "count(v)"));
+    t_says(3, "", RETYPE("t", "v", "int", "--using", "generate_series(1, v::int)"));
+    t_says(2, "deadlock_timeout", RENAME("t", "v", "w", "-s", "lock.timeout=900ms"));
     same_definition(before);
     t_expect("SELECT count(*) FROM pg_trigger", "0");
 }
@@ -126,35 +108,35 @@ static void a_dry_run_prints_every_phase_and_changes_nothing(void)
 static void one_job_at_a_time_has_a_table(void)
 {
     make_table();
-    RUN(0, RENAME("t", "v", "w", "--job", JOB));
-    REFUSED(3, JOB, RENAME("t", "taken", "x"));
-    REFUSED(3, JOB, RETYPE("t", "taken", "bigint"));
-    REFUSED(3, JOB, "backfill", "t", "--set", "n = n + 1");
-    REFUSED(3, JOB, "alter", "t");
-    REFUSED(3, "", "column", "drop", "t", "taken");
-    RUN(0, "abort", JOB, "--yes");
-    RUN(0, RETYPE("t", "taken", "bigint"));
+    t_runs(0, RENAME("t", "v", "w", "--job", JOB));
+    t_says(3, JOB, RENAME("t", "taken", "x"));
+    t_says(3, JOB, RETYPE("t", "taken", "bigint"));
+    t_says(3, JOB, "backfill", "t", "--set", "n = n + 1");
+    t_says(3, JOB, "alter", "t");
+    t_says(3, "", "column", "drop", "t", "taken");
+    t_runs(0, "abort", JOB, "--yes");
+    t_runs(0, RETYPE("t", "taken", "bigint"));
 }
 
 static void verbs_out_of_turn_are_refused(void)
 {
     make_table();
-    RUN(0, RENAME("t", "v", "w", "--job", JOB));
-    REFUSED(3, "", "rollback", JOB, "--yes");
-    REFUSED(3, "", "finish", JOB, "--yes");
-    RUN(0, "cutover", JOB, "--yes");
-    RUN(0, "cutover", JOB, "--yes");
-    REFUSED(3, "", "abort", JOB, "--yes");
-    REFUSED(3, "", "verify", JOB);
-    RUN(0, "rollback", JOB, "--yes");
-    RUN(0, "rollback", JOB, "--yes");
-    RUN(0, "verify", JOB);
-    RUN(0, "cutover", JOB, "--yes");
-    RUN(0, "finish", JOB, "--yes");
-    RUN(0, "finish", JOB, "--yes");
-    REFUSED(3, "", "rollback", JOB, "--yes");
-    REFUSED(3, "", "abort", JOB, "--yes");
-    REFUSED(3, "", "cutover", JOB, "--yes");
+    t_runs(0, RENAME("t", "v", "w", "--job", JOB));
+    t_says(3, "", "rollback", JOB, "--yes");
+    t_says(3, "", "finish", JOB, "--yes");
+    t_runs(0, "cutover", JOB, "--yes");
+    t_runs(0, "cutover", JOB, "--yes");
+    t_says(3, "", "abort", JOB, "--yes");
+    t_says(3, "", "verify", JOB);
+    t_runs(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
+    t_runs(0, "verify", JOB);
+    t_runs(0, "cutover", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
+    t_says(3, "", "rollback", JOB, "--yes");
+    t_says(3, "", "abort", JOB, "--yes");
+    t_says(3, "", "cutover", JOB, "--yes");
 }
 
 /* ----------------------------------------------------------------------------------- what uses it
@@ -164,18 +146,18 @@ static void a_view_bars_the_cutover_and_the_finish(void)
 {
     make_table();
     t_sql("CREATE VIEW seen AS SELECT id, v FROM t");
-    RUN(0, RENAME("t", "v", "w", "--job", JOB));
-    REFUSED(3, "view public.seen", "cutover", JOB, "--yes");
+    t_runs(0, RENAME("t", "v", "w", "--job", JOB));
+    t_says(3, "view public.seen", "cutover", JOB, "--yes");
     t_expect(STATE, "ready");
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     t_sql("UPDATE t SET w = 'new' WHERE id = 1");
     t_expect("SELECT v FROM seen WHERE id = 1", "new");
-    REFUSED(3, "seen", "finish", JOB, "--yes");
+    t_says(3, "seen", "finish", JOB, "--yes");
     t_expect(STATE, "cut_over");
     t_sql("UPDATE t SET w = 'newer' WHERE id = 1");
     t_expect("SELECT v FROM seen WHERE id = 1", "newer");
     t_sql("CREATE OR REPLACE VIEW seen AS SELECT id, w AS v FROM t");
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     t_expect("SELECT v FROM seen WHERE id = 1", "newer");
     nothing_of_ours_is_left();
 }
@@ -199,9 +181,9 @@ static void what_follows_the_old_column_bars_a_retype_too(void)
         (void)t_fresh_database();
         t_sql("CREATE TABLE x (id int PRIMARY KEY, n int); INSERT INTO x VALUES (1, 1)");
         t_sql(USERS[i][0]);
-        RUN(0, RETYPE("x", "n", "bigint", "--job", JOB));
-        REFUSED(3, USERS[i][1], "cutover", JOB, "--yes");
-        RUN(0, "abort", JOB, "--yes");
+        t_runs(0, RETYPE("x", "n", "bigint", "--job", JOB));
+        t_says(3, USERS[i][1], "cutover", JOB, "--yes");
+        t_runs(0, "abort", JOB, "--yes");
         t_expect("SELECT n FROM x", "1");
     }
 }
@@ -214,20 +196,20 @@ static void an_abort_says_what_uses_the_new_column(void)
 
     make_table();
     t_sql("CREATE TABLE child (t int REFERENCES t)");
-    RUN(0, RENAME("t", "id", "w", "--job", JOB));
+    t_runs(0, RENAME("t", "id", "w", "--job", JOB));
     t_expect(KEYS, "2");
     t_sql("CREATE VIEW fresh AS SELECT w FROM t");
-    REFUSED(3, "fresh", "abort", JOB, "--yes");
+    t_says(3, "fresh", "abort", JOB, "--yes");
     t_sql("UPDATE t SET id = 1000 WHERE id = 1");
     t_expect("SELECT count(*) FROM t WHERE id IS DISTINCT FROM w", "0");
     /* Then not: no foreign key is lost by what the abort has done so far. */
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     t_expect(KEYS, "1");
     t_fails("INSERT INTO child VALUES (-1)", "23503");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect(KEYS, "2");
     t_sql("DROP VIEW fresh");
-    RUN(0, "abort", JOB, "--yes");
+    t_runs(0, "abort", JOB, "--yes");
     t_expect(KEYS, "1");
     nothing_of_ours_is_left();
 }
@@ -247,7 +229,7 @@ static void a_row_that_cannot_be_converted_stops_the_job_with_its_key(void)
     assert_int_not_equal(result.status, 0);
     t_expect_err(&result, "66");
     t_sql("UPDATE t SET v = '66' WHERE id = 66");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_expect(STATE, "ready");
     t_expect("SELECT count(*) FROM t WHERE v::int IS DISTINCT FROM pghaul_new_v", "0");
 }
@@ -264,9 +246,9 @@ static void values_that_become_equal_are_found_by_the_unique_index(void)
     assert_int_not_equal(result.status, 0);
     t_expect_err(&result, "(7)");
     t_sql("UPDATE t SET v = '8' WHERE id = 2");
-    RUN(0, "resume", JOB);
-    RUN(0, "cutover", JOB, "--yes");
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "resume", JOB);
+    t_runs(0, "cutover", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     t_expect("SELECT string_agg(v::text, ' ' ORDER BY id) FROM t", "7 8");
     t_expect("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND indisvalid", "2");
 }
@@ -274,25 +256,25 @@ static void values_that_become_equal_are_found_by_the_unique_index(void)
 static void triggers_that_were_disabled_are_found_under_the_lock(void)
 {
     make_table();
-    RUN(0, RENAME("t", "v", "w", "--job", JOB));
+    t_runs(0, RENAME("t", "v", "w", "--job", JOB));
     t_sql("ALTER TABLE t DISABLE TRIGGER USER; UPDATE t SET v = 'behind' WHERE id = 5;\n"
           "ALTER TABLE t ENABLE TRIGGER USER");
-    REFUSED(3, "touched", "cutover", JOB, "--yes", "--force");
+    t_says(3, "touched", "cutover", JOB, "--yes", "--force");
     t_expect("SELECT count(*) FROM t WHERE v IS DISTINCT FROM w", "1");
-    REFUSED(4, "1 of 100 rows do not agree", "resume", JOB); /* nobody knows which is right */
+    t_says(4, "1 of 100 rows do not agree", "resume", JOB); /* nobody knows which is right */
     t_sql("UPDATE t SET w = v WHERE id = 5");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_expect("SELECT count(*) FROM t WHERE v IS DISTINCT FROM w", "0");
     t_expect("SELECT w FROM t WHERE id = 5", "behind");
     /* Disabled for good: a comparison alone does not see what will be written. */
     t_sql("ALTER TABLE t DISABLE TRIGGER USER; UPDATE t SET v = 'behind, too' WHERE id = 6");
-    REFUSED(4, "1 of 100 rows do not agree", "verify", JOB);
+    t_says(4, "1 of 100 rows do not agree", "verify", JOB);
     t_sql("UPDATE t SET w = v WHERE id = 6");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_expect("SELECT w FROM t WHERE id = 6", "behind, too");
     t_expect("SELECT string_agg(tgenabled::text, '') FROM pg_trigger WHERE NOT tgisinternal",
              "AAA");
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "cutover", JOB, "--yes", "--force");
     t_expect("SELECT count(*) FROM t WHERE pghaul_old_v IS DISTINCT FROM w", "0");
 }
 
@@ -300,16 +282,16 @@ static void triggers_that_were_disabled_are_found_under_the_lock(void)
 static void a_rollback_past_touched_triggers_needs_a_word(void)
 {
     make_table();
-    RUN(0, RENAME("t", "v", "w", "--job", JOB));
-    RUN(0, "cutover", JOB, "--yes");
+    t_runs(0, RENAME("t", "v", "w", "--job", JOB));
+    t_runs(0, "cutover", JOB, "--yes");
     t_sql("ALTER TABLE t DISABLE TRIGGER USER; UPDATE t SET w = 'ahead' WHERE id = 5;\n"
           "ALTER TABLE t ENABLE TRIGGER USER");
-    REFUSED(3, "touched", "rollback", JOB, "--yes");
+    t_says(3, "touched", "rollback", JOB, "--yes");
     t_expect(STATE, "cut_over");
-    REFUSED(4, "1 of 100 rows do not agree", "rollback", JOB, "--yes", "--accept-loss");
+    t_says(4, "1 of 100 rows do not agree", "rollback", JOB, "--yes", "--accept-loss");
     t_expect("SELECT v || ' ' || w FROM t WHERE id = 5", "5 ahead");
     t_sql("UPDATE t SET v = w WHERE id = 5");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_expect(STATE, "ready");
 }
 
@@ -317,11 +299,11 @@ static void a_rollback_past_touched_triggers_needs_a_word(void)
 static void a_function_that_was_replaced_is_found_under_the_lock(void)
 {
     make_table();
-    RUN(0, RETYPE("t", "taken", "bigint", "--job", JOB));
+    t_runs(0, RETYPE("t", "taken", "bigint", "--job", JOB));
     t_sql("ALTER FUNCTION pghaul.forward_1 COST 7");
-    REFUSED(3, "touched", "cutover", JOB, "--yes", "--force");
-    RUN(0, "resume", JOB);
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_says(3, "touched", "cutover", JOB, "--yes", "--force");
+    t_runs(0, "resume", JOB);
+    t_runs(0, "cutover", JOB, "--yes", "--force");
 }
 
 static void a_session_that_is_killed_while_indexes_are_built_is_replaced(void)
@@ -343,12 +325,12 @@ static void a_session_that_is_killed_while_indexes_are_built_is_replaced(void)
     t_do(holder, "COMMIT");
     t_wait(job, &result);
     if (result.status != 0)
-        RUN(0, "resume", JOB);
+        t_runs(0, "resume", JOB);
     t_expect(STATE, "ready");
     t_expect("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisvalid",
              "0");
-    RUN(0, "cutover", JOB, "--yes");
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "cutover", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     t_expect("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass", "2");
 }
 

@@ -8,23 +8,6 @@
 
 #include "tests/oracle.h"
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-#define REFUSED(status, part, ...)          \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 #define JOB "j"
 #define RETYPE(table, column) "column", "retype", table, column, "bigint"
 
@@ -52,19 +35,19 @@ static void subscribers_can_name_every_row_all_the_time(void)
                "ALTER TABLE t REPLICA IDENTITY USING INDEX %s; CREATE PUBLICATION p FOR TABLE t",
                INDEXES[i]);
         before = definition();
-        RUN(0, RETYPE("t", COLUMNS[i]), "--job", JOB);
-        RUN(0, "cutover", JOB, "--yes", "--force");
+        t_runs(0, RETYPE("t", COLUMNS[i]), "--job", JOB);
+        t_runs(0, "cutover", JOB, "--yes", "--force");
         t_sql(UPDATE);
         t_expect("SELECT count(*) FROM pg_index WHERE indisreplident", "1");
-        RUN(0, "rollback", JOB, "--yes");
+        t_runs(0, "rollback", JOB, "--yes");
         t_sql(UPDATE);
         t_expect(NAMED_BY, INDEXES[i]);
-        RUN(0, "abort", JOB, "--yes");
+        t_runs(0, "abort", JOB, "--yes");
         t_sql(UPDATE);
         same_definition(before);
-        RUN(0, RETYPE("t", COLUMNS[i]), "--job", "again");
-        RUN(0, "cutover", "again", "--yes", "--force");
-        RUN(0, "finish", "again", "--yes");
+        t_runs(0, RETYPE("t", COLUMNS[i]), "--job", "again");
+        t_runs(0, "cutover", "again", "--yes", "--force");
+        t_runs(0, "finish", "again", "--yes");
         t_sql(UPDATE);
         t_expect(NAMED_BY, INDEXES[i]);
     }
@@ -86,16 +69,16 @@ static void a_key_keeps_its_comments_and_its_mark(void)
           "COMMENT ON CONSTRAINT \"the key\" ON t IS 'of the table'; COMMENT ON INDEX \"the key\" "
           "IS 'its ''index'; INSERT INTO t VALUES (1, 'a')");
     before = definition();
-    RUN(0, RETYPE("t", "id"), "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes");
+    t_runs(0, RETYPE("t", "id"), "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes");
     for (int i = 0; i < 4; i++) {
         t_expect(MARKS, "t, its 'index, of the table");
-        RUN(0, VERBS[i], JOB, "--yes");
+        t_runs(0, VERBS[i], JOB, "--yes");
     }
     same_definition(before);
-    RUN(0, RETYPE("t", "id"), "--job", "again");
-    RUN(0, "cutover", "again", "--yes");
-    RUN(0, "finish", "again", "--yes");
+    t_runs(0, RETYPE("t", "id"), "--job", "again");
+    t_runs(0, "cutover", "again", "--yes");
+    t_runs(0, "finish", "again", "--yes");
     t_expect(MARKS, "t, its 'index, of the table");
 }
 
@@ -117,14 +100,14 @@ static void not_null_keeps_its_name_and_its_comment(void)
         t_sql("CREATE TABLE t (id int CONSTRAINT \"has an id\" NOT NULL PRIMARY KEY, a int "
               "CONSTRAINT \"has an a\" NOT NULL); COMMENT ON CONSTRAINT \"has an a\" ON t IS "
               "'why'; INSERT INTO t SELECT i, i FROM generate_series(1, 100) AS i");
-        RUN(0, "column", WAYS[i][0], "t", WAYS[i][1], WAYS[i][2], "--job", JOB);
-        RUN(0, "cutover", JOB, "--yes", "--force");
-        RUN(0, "rollback", JOB, "--yes");
-        RUN(0, "abort", JOB, "--yes");
+        t_runs(0, "column", WAYS[i][0], "t", WAYS[i][1], WAYS[i][2], "--job", JOB);
+        t_runs(0, "cutover", JOB, "--yes", "--force");
+        t_runs(0, "rollback", JOB, "--yes");
+        t_runs(0, "abort", JOB, "--yes");
         t_expect(NAMES, EXPECTED);
-        RUN(0, "column", WAYS[i][0], "t", WAYS[i][1], WAYS[i][2], "--job", "again");
-        RUN(0, "cutover", "again", "--yes", "--force");
-        RUN(0, "finish", "again", "--yes");
+        t_runs(0, "column", WAYS[i][0], "t", WAYS[i][1], WAYS[i][2], "--job", "again");
+        t_runs(0, "cutover", "again", "--yes", "--force");
+        t_runs(0, "finish", "again", "--yes");
         t_expect(NAMES, EXPECTED);
     }
 }
@@ -135,8 +118,8 @@ static void not_null_that_is_not_valid_is_not_lost(void)
         return;
     t_sql("CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1), (2);\n"
           "ALTER TABLE t ADD CONSTRAINT nn NOT NULL a NOT VALID");
-    REFUSED(3, "pghaul validate t nn", "column", "rename", "t", "a", "b");
-    REFUSED(3, "pghaul validate t nn", RETYPE("t", "a"));
+    t_says(3, "pghaul validate t nn", "column", "rename", "t", "a", "b");
+    t_says(3, "pghaul validate t nn", RETYPE("t", "a"));
 }
 
 /* ----------------------------------------------------------------------- what did not come to its
@@ -149,8 +132,8 @@ static void cut_over(void)
 {
     t_sql("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL);\n"
           "INSERT INTO t SELECT i, i FROM generate_series(1, 100) AS i");
-    RUN(0, RETYPE("t", "n"), "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, RETYPE("t", "n"), "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes", "--force");
 }
 
 /* A value came after the count was looked at. */
@@ -169,7 +152,7 @@ static void a_rollback_that_fails_leaves_nothing_in_the_way(void)
     t_expect("SELECT reason IS NULL FROM pghaul.job", "t");
     t_sqlf(WIDE_VALUE, 102);
     t_sql("DELETE FROM t WHERE id > 100");
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect(STATE, "ready");
 }
 
@@ -206,22 +189,22 @@ static void a_rollback_that_was_killed_is_seen_and_given_up(void)
     t_fails("INSERT INTO t (id, n) VALUES (101, 3000000000)", "23514");
     t_run(&result, "status", JOB, NULL);
     t_expect_out(&result, "a rollback has begun");
-    RUN(0, "resume", JOB);
+    t_runs(0, "resume", JOB);
     t_sqlf(WIDE_VALUE, 101);
     t_run(&result, "status", JOB, NULL);
     assert_null(strstr(result.out, "a rollback has begun"));
     t_expect(STATE, "cut_over");
-    REFUSED(9, "1 rows", "rollback", JOB, "--yes");
+    t_says(9, "1 rows", "rollback", JOB, "--yes");
     t_sql("DELETE FROM t WHERE id = 101");
-    RUN(0, "rollback", JOB, "--yes");
-    RUN(0, "abort", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
+    t_runs(0, "abort", JOB, "--yes");
     nothing_of_ours_is_left();
 }
 
 static void a_finish_after_a_killed_rollback_leaves_no_check(void)
 {
     kill_rollback();
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, "finish", JOB, "--yes");
     t_sqlf(WIDE_VALUE, 101);
     t_expect("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c'",
              "0");
@@ -231,11 +214,11 @@ static void a_finish_after_a_killed_rollback_leaves_no_check(void)
 static void a_killed_rollback_can_be_completed(void)
 {
     kill_rollback();
-    RUN(0, "rollback", JOB, "--yes");
+    t_runs(0, "rollback", JOB, "--yes");
     t_expect("SELECT reason IS NULL FROM pghaul.job", "t");
     t_expect("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c'",
              "0");
-    RUN(0, "abort", JOB, "--yes");
+    t_runs(0, "abort", JOB, "--yes");
     nothing_of_ours_is_left();
 }
 
@@ -244,20 +227,20 @@ static void what_finish_has_dropped_cannot_come_back(void)
     t_sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100);\n"
           "CREATE TABLE c (id int PRIMARY KEY, t int, CONSTRAINT of_t FOREIGN KEY (t) REFERENCES "
           "t)");
-    RUN(0, RETYPE("t", "id"), "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes");
+    t_runs(0, RETYPE("t", "id"), "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes");
     t_sql("CREATE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN\n"
           "    IF current_query() LIKE '%\"c\" RENAME CONSTRAINT%' THEN RAISE 'stopped'; END IF;\n"
           "END $$; CREATE EVENT TRIGGER stop ON ddl_command_start WHEN TAG IN ('ALTER TABLE')\n"
           "    EXECUTE FUNCTION stop()");
-    REFUSED(1, "pghaul finish " JOB " completes", "finish", JOB, "--yes");
+    t_says(1, "pghaul finish " JOB " completes", "finish", JOB, "--yes");
     t_sql("DROP EVENT TRIGGER stop; DROP FUNCTION stop()");
     t_expect(STATE, "cut_over");
-    REFUSED(3, "finish has dropped the old column", "rollback", JOB, "--yes");
-    REFUSED(3, "pghaul finish " JOB, "rollback", JOB, "--yes", "--accept-loss");
-    RUN(0, "status", JOB);
-    RUN(0, "resume", JOB);
-    RUN(0, "finish", JOB, "--yes");
+    t_says(3, "finish has dropped the old column", "rollback", JOB, "--yes");
+    t_says(3, "pghaul finish " JOB, "rollback", JOB, "--yes", "--accept-loss");
+    t_runs(0, "status", JOB);
+    t_runs(0, "resume", JOB);
+    t_runs(0, "finish", JOB, "--yes");
     t_expect("SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint\n"
              " WHERE conrelid = 'c'::regclass AND contype = 'f'",
              "of_t");
@@ -275,7 +258,7 @@ static void foreign_keys_are_valid_again_after_the_script(void)
           "REFERENCES t); ALTER TABLE \"c'd\" ADD CONSTRAINT zz FOREIGN KEY (t) REFERENCES t NOT "
           "VALID");
     before = definition();
-    RUN(0, RETYPE("t", "id"), "--job", JOB);
+    t_runs(0, RETYPE("t", "id"), "--job", JOB);
     t_sql("ALTER TABLE \"c'd\" DROP CONSTRAINT \"o'f\", DROP CONSTRAINT zz");
     t_run(&result, "abort", JOB, "--print-sql", NULL);
     t_expect_status(&result, 0);
@@ -303,8 +286,8 @@ static void an_identity_that_others_use_is_refused_at_once(void)
         (void)t_fresh_database();
         t_sql("CREATE TABLE t (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, a text)");
         t_sql(USES[i]);
-        REFUSED(3, OBJECTS[i], RETYPE("t", "id"));
-        REFUSED(3, "a sequence of its own", "column", "rename", "t", "id", "key");
+        t_says(3, OBJECTS[i], RETYPE("t", "id"));
+        t_says(3, "a sequence of its own", "column", "rename", "t", "id", "key");
     }
 }
 
@@ -327,8 +310,8 @@ static void a_sequence_that_stays_narrow_is_named(void)
 static void a_default_of_another_type_has_a_way_to_go(void)
 {
     t_sql("CREATE TABLE t (id int PRIMARY KEY, a text DEFAULT '0')");
-    REFUSED(3, "DROP DEFAULT", "column", "retype", "t", "a", "int", "--using", "a::int");
-    REFUSED(3, "column a as int", "column", "retype", "t", "a", "int", "--using", "a::int");
+    t_says(3, "DROP DEFAULT", "column", "retype", "t", "a", "int", "--using", "a::int");
+    t_says(3, "column a as int", "column", "retype", "t", "a", "int", "--using", "a::int");
 }
 
 /* Of another table, by the same name: it has no successor. */
@@ -337,11 +320,11 @@ static void a_foreign_key_by_the_name_of_another_one_is_found(void)
     t_sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);\n"
           "CREATE TABLE a (t int, CONSTRAINT of_t FOREIGN KEY (t) REFERENCES t);\n"
           "CREATE TABLE b (t int)");
-    RUN(0, "column", "rename", "t", "id", "key", "--job", JOB);
+    t_runs(0, "column", "rename", "t", "id", "key", "--job", JOB);
     t_sql("ALTER TABLE b ADD CONSTRAINT of_t FOREIGN KEY (t) REFERENCES t");
-    REFUSED(3, "of_t ON public.b", "cutover", JOB, "--yes");
+    t_says(3, "of_t ON public.b", "cutover", JOB, "--yes");
     t_sql("ALTER TABLE b DROP CONSTRAINT of_t");
-    RUN(0, "cutover", JOB, "--yes");
+    t_runs(0, "cutover", JOB, "--yes");
 }
 
 /* Statements that change a schema are recorded: each is what was printed before, white space and
@@ -379,9 +362,9 @@ static void a_dry_run_prints_what_a_job_sends(void)
     t_expect_out(&result, "GENERATED ALWAYS AS IDENTITY");
     t_expect_out(&result, "ANALYZE \"public\".\"t\" (\"pghaul_new_id\")");
     assert_null(strstr(result.out, "_0"));
-    RUN(0, RETYPE("t", "id"), "--job", JOB);
-    RUN(0, "cutover", JOB, "--yes", "--force");
-    RUN(0, "finish", JOB, "--yes");
+    t_runs(0, RETYPE("t", "id"), "--job", JOB);
+    t_runs(0, "cutover", JOB, "--yes", "--force");
+    t_runs(0, "finish", JOB, "--yes");
     assert_true(t_int("SELECT count(*) FROM pghaul.event WHERE kind = 'ddl'") > 20);
     t_sql("UPDATE pghaul.event SET detail = replace(detail, 't_pghaul_new_id_not_null', 'its name "
           "then')");

@@ -7,23 +7,6 @@
 #include "engine/base/text.h"
 #include "tests/harness.h"
 
-#define RUN(status, ...)                    \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-    } while (0)
-
-#define REFUSED(status, part, ...)          \
-    do {                                    \
-        struct t_result result_;            \
-                                            \
-        t_run(&result_, __VA_ARGS__, NULL); \
-        t_expect_status(&result_, status);  \
-        t_expect_err(&result_, part);       \
-    } while (0)
-
 /* The columns' names, as SQL, as they are now. */
 static const char *o;
 static const char *n;
@@ -135,14 +118,14 @@ static void make_table(const char *definition)
 static void rename_ready(const char *definition)
 {
     make_table(definition);
-    RUN(0, "column", "rename", "t", "v", "w");
+    t_runs(0, "column", "rename", "t", "v", "w");
     o = "v";
     n = "w";
 }
 
 static void rename_cut_over(void)
 {
-    RUN(0, "cutover", "column-t-1", "--yes", "--force");
+    t_runs(0, "cutover", "column-t-1", "--yes", "--force");
     o = "pghaul_old_v";
     n = "w";
 }
@@ -152,11 +135,11 @@ static void retype_ready(const char *definition, const char *type, const char *u
 {
     make_table(definition);
     if (using == NULL)
-        RUN(0, "column", "retype", "t", "v", type);
+        t_runs(0, "column", "retype", "t", "v", type);
     else if (back == NULL)
-        RUN(0, "column", "retype", "t", "v", type, "--using", using);
+        t_runs(0, "column", "retype", "t", "v", type, "--using", using);
     else
-        RUN(0, "column", "retype", "t", "v", type, "--using", using, "--back-using", back);
+        t_runs(0, "column", "retype", "t", "v", type, "--using", using, "--back-using", back);
     o = "v";
     n = "pghaul_new_v";
 }
@@ -164,7 +147,7 @@ static void retype_ready(const char *definition, const char *type, const char *u
 static void retype_cut_over(void)
 {
     t_sql("TRUNCATE t");
-    RUN(0, "resume", "column-t-1");
+    t_runs(0, "resume", "column-t-1");
     if (strcmp(t_text("SELECT state FROM pghaul.job"), "ready") == 0) {
         struct t_result result;
 
@@ -172,8 +155,8 @@ static void retype_cut_over(void)
         t_run(&result, "cutover", "column-t-1", "--yes", NULL);
         if (result.status == 3) {
             t_expect_err(&result, "touched");
-            RUN(0, "resume", "column-t-1");
-            RUN(0, "cutover", "column-t-1", "--yes");
+            t_runs(0, "resume", "column-t-1");
+            t_runs(0, "cutover", "column-t-1", "--yes");
         }
     }
     t_expect("SELECT state FROM pghaul.job", "cut_over");
@@ -281,8 +264,8 @@ static void both_names_of_a_rename_are_written_before_and_after_the_cutover(void
         if (swapped)
             break;
         t_sql("TRUNCATE t");
-        REFUSED(3, "touched", "cutover", "column-t-1", "--yes", "--force");
-        RUN(0, "resume", "column-t-1");
+        t_says(3, "touched", "cutover", "column-t-1", "--yes", "--force");
+        t_runs(0, "resume", "column-t-1");
         rename_cut_over();
     }
 }
@@ -314,8 +297,8 @@ static void the_default_is_the_old_columns_until_the_cutover(void)
     rename_ready("text DEFAULT 'd'");
     expect_writes(BEFORE);
     t_sql("TRUNCATE t");
-    REFUSED(3, "touched", "cutover", "column-t-1", "--yes", "--force");
-    RUN(0, "resume", "column-t-1");
+    t_says(3, "touched", "cutover", "column-t-1", "--yes", "--force");
+    t_runs(0, "resume", "column-t-1");
     rename_cut_over();
     expect_writes(AFTER);
 }
@@ -570,7 +553,7 @@ static void a_time_without_zone_is_read_in_the_zone_of_the_plan(void)
            t_text("SELECT quote_ident(current_database())"));
     make_table("timestamp");
     t_sql("INSERT INTO t (id, v) VALUES (100, '2024-01-01 00:00')");
-    RUN(0, "column", "retype", "t", "v", "timestamptz");
+    t_runs(0, "column", "retype", "t", "v", "timestamptz");
     o = "v";
     n = "pghaul_new_v";
     t_expect("SELECT extract(epoch FROM pghaul_new_v) = extract(epoch FROM timestamptz '2023-12-31 "
@@ -600,7 +583,7 @@ static void an_applications_trigger_comes_first(void)
     t_sql("CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS\n"
           "$$BEGIN NEW.v := upper(NEW.v); RETURN NEW; END$$;\n"
           "CREATE TRIGGER zz BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION loud()");
-    RUN(0, "column", "rename", "t", "v", "w");
+    t_runs(0, "column", "rename", "t", "v", "w");
     o = "v";
     n = "w";
     expect_writes(WRITES);
@@ -622,7 +605,7 @@ static void a_restless_trigger_of_the_applications_is_no_way_around_the_read_onl
           "$$BEGIN NEW.v := NEW.v::int + 1; RETURN NEW; END$$;\n"
           "CREATE TRIGGER zz BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION up();\n"
           "INSERT INTO t (id, v) VALUES (1, '1'), (2, '2')");
-    RUN(0, "column", "retype", "t", "v", "int", "--using", "v::int");
+    t_runs(0, "column", "retype", "t", "v", "int", "--using", "v::int");
     t_expect("SELECT count(*) FROM t WHERE v::int IS DISTINCT FROM pghaul_new_v", "0");
     o = "v";
     n = "pghaul_new_v";
@@ -635,21 +618,21 @@ static void a_trigger_that_would_come_after_ours_is_refused(void)
     t_sql("CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS\n"
           "$$BEGIN NEW.v := upper(NEW.v); RETURN NEW; END$$;\n"
           "CREATE TRIGGER \"~zz\" BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION loud()");
-    REFUSED(3, "~zz", "column", "rename", "t", "v", "w");
+    t_says(3, "~zz", "column", "rename", "t", "v", "w");
     t_sql("ALTER TRIGGER \"~zz\" ON t RENAME TO \"\xc3\xa4\"");
-    REFUSED(3, "\xc3\xa4", "column", "rename", "t", "v", "w");
+    t_says(3, "\xc3\xa4", "column", "rename", "t", "v", "w");
     t_sql("ALTER TABLE t DISABLE TRIGGER \"\xc3\xa4\"");
-    RUN(0, "column", "rename", "t", "v", "w");
+    t_runs(0, "column", "rename", "t", "v", "w");
     /* Enabled when the job is ready: then the columns might not agree any more. */
     t_sql("INSERT INTO t VALUES (1, 'a'); ALTER TABLE t ENABLE TRIGGER \"\xc3\xa4\";\n"
           "UPDATE t SET v = 'b'");
     t_expect("SELECT v || w FROM t", "Bb");
-    REFUSED(3, "", "cutover", "column-t-1", "--yes", "--force");
-    REFUSED(3, "\xc3\xa4", "resume", "column-t-1");
+    t_says(3, "", "cutover", "column-t-1", "--yes", "--force");
+    t_says(3, "\xc3\xa4", "resume", "column-t-1");
     t_sql("DROP TRIGGER \"\xc3\xa4\" ON t");
-    REFUSED(4, "1 of 1 rows do not agree", "resume", "column-t-1");
+    t_says(4, "1 of 1 rows do not agree", "resume", "column-t-1");
     t_sql("UPDATE t SET w = v");
-    RUN(0, "resume", "column-t-1");
+    t_runs(0, "resume", "column-t-1");
     t_expect("SELECT v || w FROM t", "BB");
     rename_cut_over();
 }
@@ -725,7 +708,7 @@ static void statements_that_name_the_old_column_are_counted(void)
     assert_int_equal(counted("seen"), 2);
     t_sql("UPDATE t SET v = v WHERE false");
     assert_int_equal(counted("seen"), 3);
-    REFUSED(3, "writes that name it: 3", "cutover", "column-t-1", "--yes");
+    t_says(3, "writes that name it: 3", "cutover", "column-t-1", "--yes");
     t_expect("SELECT state FROM pghaul.job", "ready");
 }
 
@@ -739,11 +722,11 @@ static void a_value_that_the_new_type_cannot_hold_is_found_and_can_be_mended(voi
     t_expect_status(&result, 4);
     t_expect_err(&result, "1 of 2 rows do not agree");
     t_expect_err(&result, "(2)");
-    REFUSED(4, "1 of 2 rows do not agree", "cutover", "column-t-1", "--yes");
+    t_says(4, "1 of 2 rows do not agree", "cutover", "column-t-1", "--yes");
     t_sql("UPDATE t SET v = '2' WHERE id = 2");
-    RUN(0, "resume", "column-t-1");
+    t_runs(0, "resume", "column-t-1");
     t_expect("SELECT state FROM pghaul.job", "ready");
-    RUN(0, "cutover", "column-t-1", "--yes");
+    t_runs(0, "cutover", "column-t-1", "--yes");
     t_expect("SELECT string_agg(v || ' ' || pghaul_old_v, ', ' ORDER BY id) FROM t", "1 1, 2 2");
 }
 
@@ -753,16 +736,16 @@ static void a_value_that_the_old_type_cannot_hold_bars_the_way_back(void)
 
     retype_ready("int", "bigint", NULL, NULL);
     t_sql("INSERT INTO t (id, v) VALUES (1, 1), (2, NULL)");
-    RUN(0, "cutover", "column-t-1", "--yes");
+    t_runs(0, "cutover", "column-t-1", "--yes");
     t_sql("INSERT INTO t (id, v) VALUES (3, 2147483648), (4, 4)");
     t_run(&result, "status", "column-t-1", "--json", NULL);
     t_expect_status(&result, 0);
     t_expect_out(&result, "\"irreversible_rows\":1");
-    REFUSED(9, "1 rows have a value of v that the old column cannot hold", "rollback", "column-t-1",
-            "--yes");
+    t_says(9, "1 rows have a value of v that the old column cannot hold", "rollback", "column-t-1",
+           "--yes");
     t_expect("SELECT state FROM pghaul.job", "cut_over");
     t_sql("UPDATE t SET v = 3 WHERE id = 3");
-    RUN(0, "rollback", "column-t-1", "--yes");
+    t_runs(0, "rollback", "column-t-1", "--yes");
     t_expect("SELECT string_agg(coalesce(v, 0) || ' ' || coalesce(pghaul_new_v, 0), ', ' ORDER BY "
              "id) FROM t",
              "1 1, 0 0, 3 3, 4 4");
@@ -773,11 +756,11 @@ static void a_way_back_may_be_taken_at_the_price_of_values(void)
 {
     retype_ready("int", "bigint", NULL, NULL);
     t_sql("INSERT INTO t (id, v) VALUES (1, 1)");
-    RUN(0, "cutover", "column-t-1", "--yes");
+    t_runs(0, "cutover", "column-t-1", "--yes");
     t_sql("INSERT INTO t (id, v) VALUES (3, 2147483648)");
-    RUN(4, "rollback", "column-t-1", "--yes", "--accept-loss");
+    t_runs(4, "rollback", "column-t-1", "--yes", "--accept-loss");
     t_expect("SELECT string_agg(coalesce(v, 0)::text, ', ' ORDER BY id) FROM t", "1, 0");
-    RUN(0, "abort", "column-t-1", "--yes");
+    t_runs(0, "abort", "column-t-1", "--yes");
     t_expect("SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute\n"
              " WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped",
              "id v other");
@@ -797,13 +780,13 @@ static void a_more_exact_value_of_the_new_column_is_kept(void)
 
     retype_ready("real", "double precision", NULL, NULL);
     expect_writes(WRITES);
-    REFUSED(3, "touched", "cutover", "column-t-1", "--yes");
-    RUN(0, "resume", "column-t-1"); /* which walks all rows again */
+    t_says(3, "touched", "cutover", "column-t-1", "--yes");
+    t_runs(0, "resume", "column-t-1"); /* which walks all rows again */
     t_expect("SELECT count(*) FROM t WHERE pghaul_new_v = 0.1::float8", "2");
-    RUN(0, "cutover", "column-t-1", "--yes");
+    t_runs(0, "cutover", "column-t-1", "--yes");
     t_sql("INSERT INTO t (id, v) VALUES (9, 0.3)");
-    RUN(0, "rollback", "column-t-1", "--yes");
-    RUN(0, "cutover", "column-t-1", "--yes");
+    t_runs(0, "rollback", "column-t-1", "--yes");
+    t_runs(0, "cutover", "column-t-1", "--yes");
     t_expect("SELECT string_agg(v::text, ' ' ORDER BY id) FROM t", "0.1 0.1 0.3");
 }
 

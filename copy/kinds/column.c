@@ -137,12 +137,7 @@ struct sync column_sync(const struct run *run, bool swapped)
 
 static bool backfill_plan(struct run *run, struct error *error)
 {
-    const struct batch_plan *plan = &column_plan_of(run)->batch_plan;
-    TEXT_AUTO sql = {0};
-
-    batch_drop_sql(run->job.id, true, &sql);
-    return run_ddl(run, text_string(&sql), error) && batch_create(run, plan, error) &&
-           batch_plan_walk(run, plan, "backfill", BATCH_WALK, error);
+    return batch_begin(run, &column_plan_of(run)->batch_plan, "backfill", error);
 }
 
 static bool backfill_forward(struct run *run, struct error *error)

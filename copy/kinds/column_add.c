@@ -165,14 +165,8 @@ static bool expand_forward(struct run *run, struct error *error)
 
 static bool backfill_plan(struct run *run, struct error *error)
 {
-    const struct batch_plan *plan = &column_add_plan_of(run)->batch_plan;
-    TEXT_AUTO sql = {0};
-
-    if (!column_add_is_slow(run))
-        return true;
-    batch_drop_sql(run->job.id, true, &sql);
-    return run_ddl(run, text_string(&sql), error) && batch_create(run, plan, error) &&
-           batch_plan_walk(run, plan, "backfill", BATCH_WALK, error);
+    return !column_add_is_slow(run) ||
+           batch_begin(run, &column_add_plan_of(run)->batch_plan, "backfill", error);
 }
 
 static bool backfill_forward(struct run *run, struct error *error)

@@ -84,18 +84,6 @@ bool column_is_referenced_by(const struct twin_constraint *constraint)
 
 /* --------------------------------------------------------------------------------------- expand */
 
-/* One boolean; $1 and $2 as given. */
-static bool exists(struct run *run, const char *sql, const char *a, const char *b, bool *yes,
-                   struct error *error)
-{
-    ROWS_AUTO rows = {0};
-
-    if (!session_query(run->session, &rows, sql, PARAMS(a, b), error))
-        return false;
-    *yes = rows_bool(&rows, 0, 0);
-    return true;
-}
-
 bool column_create_functions(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
@@ -112,13 +100,13 @@ bool column_create_functions(struct run *run, struct error *error)
 static bool create_functions(struct run *run, struct error *error)
 {
     TEXT_AUTO name = {0};
-    bool there;
+    ROWS_AUTO rows = {0};
 
     text_appendf(&name, "pghaul.seen_%" PRId64, run->job.id);
-    if (!exists(run, "SELECT to_regclass($1) IS NOT NULL OR $2 = ''", text_string(&name), "x",
-                &there, error))
+    if (!session_query(run->session, &rows, "SELECT to_regclass($1) IS NOT NULL",
+                       PARAMS(text_string(&name)), error))
         return false;
-    if (there)
+    if (rows_bool(&rows, 0, 0))
         return true;
     if (session_begin(run->session, error) && column_create_functions(run, error) &&
         session_commit(run->session, error))
@@ -148,11 +136,7 @@ static bool expand_under_lock(struct run *run, void *arg, struct error *error)
     bool there;
 
     (void)arg;
-    if (!exists(
-            run,
-            "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2\n"
-            "                  AND NOT attisdropped)",
-            NUMBER(plan->table_oid), plan->twin_column, &there, error))
+    if (!column_is_there(run, plan->twin_column, &there, error))
         return false;
     column_expand_sql(run, there, &sql);
     if (!run_ddl(run, text_string(&sql), error) ||
@@ -302,15 +286,16 @@ static bool fill_twin(struct run *run, struct error *error)
     TEXT_AUTO name = {0};
     TEXT_AUTO tables = {0};
     TEXT_AUTO sql = {0};
-    bool there;
+    ROWS_AUTO rows = {0};
 
     if (!plan->twin->not_null)
         return true;
-    if (!exists(run,
-                "SELECT attnotnull FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2",
-                NUMBER(plan->table_oid), plan->twin_column, &there, error))
+    if (!session_query(
+            run->session, &rows,
+            "SELECT attnotnull FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2",
+            PARAMS(NUMBER(plan->table_oid), plan->twin_column), error))
         return false;
-    if (there)
+    if (rows_bool(&rows, 0, 0))
         return true;
     spec = column_filled_spec(plan, true, &name);
     if (!add_and_validate(run, &spec, true, error))

@@ -83,7 +83,6 @@ struct column_preparation {
     const struct table_column *column;
     const struct table_index *key;
     bool rename;
-    bool rewrites; /* ALTER COLUMN TYPE would */
 };
 
 /* using and back_using, and what they depend on. In the open transaction. */

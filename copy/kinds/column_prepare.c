@@ -77,8 +77,7 @@ static bool find_rewrite(struct column_preparation *prep, struct error *error)
         !session_query(session, &after, FILENODE, NO_PARAMS, error) ||
         !session_set(session, "search_path", "pg_catalog, pg_temp", true, error))
         return error_refuse(error, NULL);
-    prep->rewrites = strcmp(rows_text(&before, 0, 0), rows_text(&after, 0, 0)) != 0;
-    if (prep->rewrites)
+    if (strcmp(rows_text(&before, 0, 0), rows_text(&after, 0, 0)) != 0)
         return true;
     error_set(error, ERROR_REFUSED, "no row has to be written for that");
     error_detail(error, "%s and %s are stored alike", plan->twin->old_type, plan->twin->type);

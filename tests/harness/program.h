@@ -20,6 +20,23 @@ struct t_result {
 /* Runs any program; argv[0] is looked up in the sandbox's bindir and in PATH. */
 #define t_run_program(result, ...) t_run_program_at(T_HERE, result, __VA_ARGS__)
 
+/* Runs it, and it must end with `status`; the other must say `part` on stderr, too. */
+#define t_runs(status, ...)                 \
+    do {                                    \
+        struct t_result result_;            \
+                                            \
+        t_run(&result_, __VA_ARGS__, NULL); \
+        t_expect_status(&result_, status);  \
+    } while (0)
+#define t_says(status, part, ...)           \
+    do {                                    \
+        struct t_result result_;            \
+                                            \
+        t_run(&result_, __VA_ARGS__, NULL); \
+        t_expect_status(&result_, status);  \
+        t_expect_err(&result_, part);       \
+    } while (0)
+
 /* How long each run and each t_wait() may take from now on, in this test; 120 to begin with. */
 void t_limit(int seconds);
 /* A file whose content becomes the stdin of the next run; NULL (the default): /dev/null. */
