@@ -34,6 +34,7 @@
 
 #include "tests/harness/frame.h"
 
+#include "tests/harness/beside.h"
 #include "tests/harness/database.h"
 #include "tests/harness/program.h"
 #include "tests/harness/session.h"

@@ -53,95 +53,26 @@ static void wait_ok(struct t_process *process)
     t_expect_status(&result, 0);
 }
 
-static void kill_now(struct t_process *process)
-{
-    struct t_result result;
-
-    t_kill(process, SIGKILL);
-    t_wait(process, &result);
-    assert_int_equal(result.signal, SIGKILL);
-}
-
-/* ------------------------------------------------------------------------------------ an
- * application that gives up, and fails the test, when it waits for 100 ms */
-
-enum { APPLICATIONS_MAX = 4 };
-static struct t_session *applications[APPLICATIONS_MAX];
-static int application_count;
-
+/* An application that gives up, and fails the test, when it waits for 100 ms. */
 static void start_application(const char *work)
 {
-    struct t_session *session = t_session("application");
-
-    t_sql("CREATE TABLE IF NOT EXISTS stop (yes boolean)");
-    t_do(session, "SET lock_timeout = '100ms'");
-    t_send(session, t_format("DO $do$ DECLARE n bigint := 0; BEGIN\n"
-                             "    WHILE NOT EXISTS (SELECT FROM stop) LOOP\n"
-                             "        n := n + 1; %s\n"
-                             "        COMMIT; PERFORM pg_sleep(0.002);\n"
-                             "    END LOOP; END $do$",
-                             work));
-    applications[application_count++] = session;
+    t_busy("100ms", 2, work);
 }
 
-static void stop_applications(void)
+/* Says a command and kills it at `step`. */
+static void kill_at(const char *step, const char *verb, const char *job)
 {
-    t_sql("INSERT INTO stop VALUES (true)");
-    while (application_count > 0)
-        t_receive(applications[--application_count]);
+    t_gate_shut(step);
+    t_gate_kill(strcmp(verb, "rollback") == 0 ? t_start(verb, job, "--yes", NULL)
+                                              : t_start(verb, job, NULL));
 }
 
-/* --------------------------------------------------------------------------------------- gates:
- * every statement that records a step like `point` is held while public.gate has it */
-
-static const char GATES[] =
-    "CREATE TABLE public.gate (point text);\n"
-    "CREATE FUNCTION public.at_gate() RETURNS trigger LANGUAGE plpgsql AS $$\n"
-    "DECLARE\n"
-    "    at text := CASE TG_TABLE_NAME\n"
-    "        WHEN 'phase' THEN concat_ws(' ', 'phase', to_jsonb(NEW) ->> 'name', to_jsonb(NEW) ->> "
-    "'state')\n"
-    "        WHEN 'event' THEN concat_ws(' ', 'event', to_jsonb(NEW) ->> 'kind', to_jsonb(NEW) ->> "
-    "'detail')\n"
-    "        ELSE 'facts' END;\n"
-    "BEGIN\n"
-    "    WHILE EXISTS (SELECT FROM public.gate AS g WHERE at LIKE g.point) LOOP\n"
-    "        PERFORM pg_sleep(0.01);\n"
-    "    END LOOP;\n"
-    "    RETURN NULL;\n"
-    "END $$;\n"
-    "CREATE TRIGGER at_gate AFTER UPDATE OF state ON pghaul.phase FOR EACH ROW EXECUTE FUNCTION "
-    "public.at_gate();\n"
-    "CREATE TRIGGER at_gate AFTER INSERT ON pghaul.event FOR EACH ROW EXECUTE FUNCTION "
-    "public.at_gate();\n"
-    "CREATE TRIGGER at_gate AFTER UPDATE OF facts ON pghaul.job FOR EACH ROW EXECUTE FUNCTION "
-    "public.at_gate();\n";
-
-static const char SOMEBODY_HELD[] =
-    "SELECT count(*) > 0 FROM pg_stat_activity\n"
-    " WHERE datname = current_database() AND wait_event = 'PgSleep'\n"
-    "   AND application_name LIKE 'pghaul%'";
-
+/* Schema pghaul, and gates in it. */
 static void make_gates(void)
 {
     t_sql("CREATE TABLE first (id int PRIMARY KEY)");
     t_runs(0, "index", "first", "CREATE INDEX first_i ON first (id)");
-    t_sql(GATES);
-}
-
-/* Says a command and kills it at `point`; then what the server still does for it may go on. */
-static void kill_at(const char *point, const char *verb, const char *job)
-{
-    struct t_process *process;
-
-    print_message("kill %s at %s\n", verb, point);
-    t_sqlf("INSERT INTO public.gate VALUES ('%s')", point);
-    process = strcmp(verb, "rollback") == 0 ? t_start(verb, job, "--yes", NULL)
-                                            : t_start(verb, job, NULL);
-    t_wait_until(SOMEBODY_HELD, "t", 20);
-    kill_now(process);
-    t_sql("DELETE FROM public.gate");
-    t_wait_until(SOMEBODY_HELD, "f", 10);
+    t_gates();
 }
 
 /* ------------------------------------------------------------------------------------------ index
@@ -373,7 +304,7 @@ static void nobody_who_writes_waits_for_a_build_or_its_drop(void)
     clock_sleep_ms(300);
     t_do(holder, "COMMIT");
     wait_ok(process);
-    stop_applications();
+    t_idle();
     t_expect(VALID, "none");
 }
 
@@ -390,7 +321,7 @@ static void a_build_that_is_killed_is_begun_anew(void)
         process = certain == 0 ? t_start("index", "t", CREATE, "--job", "k", NULL)
                                : t_start("index", "t", CREATE, "--job", "k2", NULL);
         t_wait_until(WAITS, "t", 20);
-        kill_now(process);
+        t_kill_now(process);
         if (certain == 1)
             t_wait_until(ANY_STATEMENT, "0", 20);
         t_do(holder, "COMMIT");
@@ -421,10 +352,10 @@ static void an_index_job_killed_at_every_step_ends_right(void)
 
     make_table();
     make_gates();
-    t_sql("INSERT INTO public.gate VALUES ('event phase build')");
+    t_gate_shut("event phase build");
     process = t_start("index", "t", CREATE, NULL);
-    t_wait_until(SOMEBODY_HELD, "t", 20);
-    kill_now(process);
+    t_gate_wait(true);
+    t_kill_now(process);
     t_sql("DELETE FROM public.gate");
     t_wait_until(ANY_STATEMENT, "0", 20);
     for (size_t i = 0; i < sizeof(POINTS) / sizeof(POINTS[0]); i++) {
@@ -685,7 +616,7 @@ static void writers_wait_no_longer_than_the_timeout_for_both_locks(void)
         t_runs(0, "rollback", i == 0 ? "a" : "b", "--yes");
         t_expect(F_VALID, "none");
     }
-    stop_applications();
+    t_idle();
 }
 
 /* A writer queues behind the wait for the first lock, and goes on to wait for that of the second.
@@ -737,13 +668,13 @@ static void a_validate_job_killed_at_every_step_ends_right(void)
 
     make_orders();
     make_gates();
-    t_sql("INSERT INTO public.gate VALUES ('event planned%')");
+    t_gate_shut("event planned%");
     process = t_start("validate", "orders", "--add", ADD_F, NULL);
-    t_wait_until(SOMEBODY_HELD, "t", 20);
-    t_sql("UPDATE public.gate SET point = 'event phase add'");
+    t_gate_wait(true);
+    t_sql("UPDATE public.gate SET step = 'event phase add'");
     t_wait_until("SELECT count(*) FROM pghaul.job WHERE name = '" VALIDATE_JOB "'", "1", 20);
-    t_wait_until(SOMEBODY_HELD, "t", 20);
-    kill_now(process);
+    t_gate_wait(true);
+    t_kill_now(process);
     t_sql("DELETE FROM public.gate");
     t_wait_until(ANY_STATEMENT, "0", 20);
     for (size_t i = 0; i < sizeof(POINTS) / sizeof(POINTS[0]); i++) {

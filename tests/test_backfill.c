@@ -67,35 +67,6 @@ static void expect_nothing_left(void)
              "0");
 }
 
-/* ------------------------------------------------------------------------------------ an
- * application */
-
-enum { APPLICATIONS_MAX = 4 };
-static struct t_session *applications[APPLICATIONS_MAX];
-static int application_count;
-
-/* `work` in a transaction of its own, again and again, with `n` counting, until stopped. */
-static void start_application(const char *work)
-{
-    struct t_session *session = t_session("application");
-
-    t_sql("CREATE TABLE IF NOT EXISTS stop (yes boolean)");
-    t_send(session, t_format("DO $do$ DECLARE n bigint := 0; BEGIN\n"
-                             "    WHILE NOT EXISTS (SELECT FROM stop) LOOP\n"
-                             "        n := n + 1; %s\n"
-                             "        COMMIT;\n"
-                             "    END LOOP; END $do$",
-                             work));
-    applications[application_count++] = session;
-}
-
-static void stop_applications(void)
-{
-    t_sql("INSERT INTO stop VALUES (true)");
-    while (application_count > 0)
-        t_receive(applications[--application_count]);
-}
-
 /* --------------------------------------------------------------------------------------------
  * values */
 
@@ -420,13 +391,14 @@ static void ends_while_rows_are_inserted(const char *key, const char *value)
     t_sqlf("CREATE TABLE t (id %s PRIMARY KEY, n int DEFAULT 0, old boolean DEFAULT false);\n"
            "INSERT INTO t (id, old) SELECT %s, true FROM generate_series(1, 3000) AS i; ANALYZE t",
            key, value);
-    start_application(t_format("INSERT INTO t (id) SELECT %s FROM generate_series(n * 10000, n * "
-                               "10000 + 30) AS i; PERFORM pg_sleep(0.002);",
-                               value));
+    t_busy(NULL, 0,
+           t_format("INSERT INTO t (id) SELECT %s FROM generate_series(n * 10000, n * "
+                    "10000 + 30) AS i; PERFORM pg_sleep(0.002);",
+                    value));
     process = t_start("backfill", "t", "--set", "n = n + 1", "-s", "span.size=64kB", NULL);
     t_limit(60);
     wait_ok(process);
-    stop_applications();
+    t_idle();
     t_expect("SELECT count(*) FROM t WHERE old AND n <> 1", "0");
     t_expect("SELECT count(*) FROM t WHERE n > 1", "0");
 }
@@ -552,10 +524,10 @@ static void a_row_that_is_changed_between_scan_and_lock_is_not_overwritten(void)
 static void start_writers(int count)
 {
     for (int i = 0; i < count; i++)
-        start_application(
-            "FOR k IN 1 .. 5 LOOP\n"
-            "    UPDATE t SET other = other + 1 WHERE id = 1 + (random() * 9999)::int;\n"
-            "END LOOP;");
+        t_busy(NULL, 0,
+               "FOR k IN 1 .. 5 LOOP\n"
+               "    UPDATE t SET other = other + 1 WHERE id = 1 + (random() * 9999)::int;\n"
+               "END LOOP;");
 }
 
 static void every_row_is_changed_exactly_once_whatever_dies(void)
@@ -582,7 +554,7 @@ static void every_row_is_changed_exactly_once_whatever_dies(void)
     t_wait(process, &result);
     t_expect_status(&result, 0);
     t_expect(STATE, "done");
-    stop_applications();
+    t_idle();
     t_expect(WRONG, "0");
     t_expect("SELECT count(*) || ' ' || count(DISTINCT k1) FROM pghaul.undo_1", "10000 10000");
     t_expect("SELECT to_regclass('pghaul.todo_1') IS NULL", "t");
@@ -953,14 +925,15 @@ static void values_from_other_tables_are_not_computed_from_two_moments(void)
     t_sql("CREATE TABLE map (cid int PRIMARY KEY, region text NOT NULL);\n"
           "INSERT INTO map SELECT i, 'r' || i FROM generate_series(1, 3000) AS i;\n"
           "ALTER TABLE t ADD COLUMN region text; UPDATE t SET other = id");
-    start_application("INSERT INTO map VALUES (10000 + n, 'r' || 10000 + n);"
-                      "UPDATE t SET other = (SELECT max(cid) FROM map)\n"
-                      " WHERE id = (SELECT 1 + max(cid) % 3000 FROM map);");
+    t_busy(NULL, 0,
+           "INSERT INTO map VALUES (10000 + n, 'r' || 10000 + n);"
+           "UPDATE t SET other = (SELECT max(cid) FROM map)\n"
+           " WHERE id = (SELECT 1 + max(cid) % 3000 FROM map);");
     t_runs(0, "backfill", "t", "--set",
            "region = (SELECT m.region FROM map AS m WHERE m.cid = "
            "r.other)",
            "-s", "chunk.wal=64kB");
-    stop_applications();
+    t_idle();
     t_expect("SELECT count(*) FROM t WHERE region IS NULL", "0");
 }
 

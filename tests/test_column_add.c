@@ -4,7 +4,6 @@
  * The oracles are the server's: what a plain ALTER TABLE makes of a table of the same name in
  * another schema, an application that must never wait or fail, a trigger that notes every write.
  */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,15 +56,6 @@ static const char *shape_of(const char *schema)
         schema));
 }
 
-static void kill_now(struct t_process *process)
-{
-    struct t_result result;
-
-    t_kill(process, SIGKILL);
-    t_wait(process, &result);
-    assert_int_equal(result.signal, SIGKILL);
-}
-
 static void wait_ok(struct t_process *process)
 {
     struct t_result result;
@@ -74,76 +64,12 @@ static void wait_ok(struct t_process *process)
     t_expect_status(&result, 0);
 }
 
-/* ----------------------------------------------------------- an application that gives up, and
- * fails the test, when it waits for a lock for 200 ms */
-
-static struct t_session *start_application(const char *work)
-{
-    struct t_session *session = t_session("application");
-
-    t_sql("CREATE TABLE stop (yes boolean)");
-    t_do(session, "SET lock_timeout = '200ms'");
-    t_send(session, t_format("DO $do$ DECLARE n bigint := 0; BEGIN\n"
-                             "    WHILE NOT EXISTS (SELECT FROM stop) LOOP\n"
-                             "        n := n + 1; %s\n"
-                             "        COMMIT; PERFORM pg_sleep(0.001);\n"
-                             "    END LOOP; END $do$",
-                             work));
-    return session;
-}
-
-static void stop_application(struct t_session *session)
-{
-    t_sql("INSERT INTO stop VALUES (true)");
-    t_receive(session);
-}
-
-/* --------------------------------------------------------------------------------------- gates:
- * every statement that records a step like `point` is held while public.gate has it */
-
-static const char GATES[] =
-    "CREATE TABLE public.gate (point text);\n"
-    "CREATE FUNCTION public.at_gate() RETURNS trigger LANGUAGE plpgsql AS $$\n"
-    "DECLARE\n"
-    "    at text := concat_ws(' ', TG_TABLE_NAME,\n"
-    "        coalesce(to_jsonb(NEW) ->> 'name', to_jsonb(NEW) ->> 'kind'),\n"
-    "        coalesce(to_jsonb(NEW) ->> 'state', to_jsonb(NEW) ->> 'detail'));\n"
-    "BEGIN\n"
-    "    WHILE EXISTS (SELECT FROM public.gate AS g WHERE at LIKE g.point) LOOP\n"
-    "        PERFORM pg_sleep(0.01);\n"
-    "    END LOOP;\n"
-    "    RETURN NULL;\n"
-    "END $$;\n"
-    "CREATE TRIGGER at_gate AFTER UPDATE OF state ON pghaul.phase FOR EACH ROW EXECUTE FUNCTION "
-    "public.at_gate();\n"
-    "CREATE TRIGGER at_gate AFTER INSERT ON pghaul.event FOR EACH ROW EXECUTE FUNCTION "
-    "public.at_gate();\n";
-
-static const char SOMEBODY_HELD[] =
-    "SELECT count(*) > 0 FROM pg_stat_activity\n"
-    " WHERE datname = current_database() AND wait_event = 'PgSleep'\n"
-    "   AND application_name LIKE 'pghaul%'";
-
+/* Schema pghaul, and gates in it. */
 static void make_gates(void)
 {
     t_sql("CREATE TABLE first (id int PRIMARY KEY)");
     t_runs(0, "index", "first", "CREATE INDEX first_i ON first (id)");
-    t_sql(GATES);
-}
-
-/* Kills what `process` is about to record; then what the server still does for it may go on. */
-static void kill_at_gate(struct t_process *process)
-{
-    t_wait_until(SOMEBODY_HELD, "t", 20);
-    kill_now(process);
-    t_sql("DELETE FROM public.gate");
-    t_wait_until(SOMEBODY_HELD, "f", 10);
-}
-
-static void shut_gate(const char *point)
-{
-    print_message("kill at %s\n", point);
-    t_sqlf("INSERT INTO public.gate VALUES ('%s')", point);
+    t_gates();
 }
 
 /* --------------------------------------------------------------------------------------------- add
@@ -264,15 +190,14 @@ static void a_dry_run_says_everything_and_adds_nothing(void)
 
 static void no_row_is_left_unfilled_beside_writers_that_do_not_know_the_column(void)
 {
-    struct t_session *application;
 
     make_tables(20000);
-    application = start_application(
-        "INSERT INTO t VALUES (100000 + n, 'new'), (-n, 'new');\n"
-        "UPDATE t SET v = 'changed' WHERE id BETWEEN n % 20000 AND n % 20000 + 3;\n"
-        "DELETE FROM t WHERE id = 20000 - n;\n");
+    t_busy("200ms", 1,
+           "INSERT INTO t VALUES (100000 + n, 'new'), (-n, 'new');\n"
+           "UPDATE t SET v = 'changed' WHERE id BETWEEN n % 20000 AND n % 20000 + 3;\n"
+           "DELETE FROM t WHERE id = 20000 - n;\n");
     t_runs(0, "column", "add", "t", "c uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE", SLOWLY);
-    stop_application(application);
+    t_idle();
     t_expect("SELECT count(*) FROM t WHERE c IS NULL", "0");
     t_expect("SELECT count(DISTINCT c) = count(*) FROM t", "t");
     assert_true(t_int("SELECT count(*) FROM t WHERE v = 'new'") > 0);
@@ -329,16 +254,16 @@ static void a_kill_between_any_two_steps_is_survived(void)
     for (size_t i = 0; i < sizeof(POINTS) / sizeof(POINTS[0]); i++) {
         if (strstr(POINTS[i], "SET NOT NULL") != NULL && t_server_version() >= 180000)
             continue;
-        shut_gate(POINTS[i]);
+        t_gate_shut(POINTS[i]);
         process =
             i == 0 ? t_start("column", "add", "t", "c bigserial UNIQUE CHECK (c > 0)", SLOWLY, NULL)
                    : t_start("resume", ADD, NULL);
-        kill_at_gate(process);
+        t_gate_kill(process);
         if (strcmp(POINTS[i], "phase backfill running") != 0)
             continue;
         process = t_start("resume", ADD, NULL);
         t_wait_until(WALKING, "t", 20);
-        kill_now(process);
+        t_kill_now(process);
     }
     t_runs(0, "resume", ADD);
     assert_string_equal(shape_of("public"), wanted);
@@ -361,10 +286,10 @@ static void abort_takes_the_column_back_from_wherever_it_got_to(void)
         make_tables(500);
         before = shape_of("public");
         make_gates();
-        shut_gate(POINTS[i]);
+        t_gate_shut(POINTS[i]);
         process = t_start("column", "add", "t",
                           "c int DEFAULT 1 + (random() * 9)::int NOT NULL REFERENCES users", NULL);
-        kill_at_gate(process);
+        t_gate_kill(process);
         t_runs(0, "abort", ADD, "--yes");
         assert_string_equal(shape_of("public"), before);
         t_expect("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'users'::regclass", "0");
@@ -379,8 +304,8 @@ static void the_sql_of_abort_does_the_same_without_the_program(void)
     make_tables(500);
     before = shape_of("public");
     make_gates();
-    shut_gate("phase backfill done");
-    kill_at_gate(t_start("column", "add", "t", "c bigserial UNIQUE", NULL));
+    t_gate_shut("phase backfill done");
+    t_gate_kill(t_start("column", "add", "t", "c bigserial UNIQUE", NULL));
     t_run(&result, "abort", ADD, "--print-sql", NULL);
     t_expect_status(&result, 0);
     t_sql(result.out);
@@ -439,7 +364,6 @@ static void a_virtual_column_of_18_takes_moments(void)
 
 static void not_null_is_set_and_taken_back_beside_writers(void)
 {
-    struct t_session *application;
     const char *before, *wanted;
 
     make_tables(20000);
@@ -447,14 +371,15 @@ static void not_null_is_set_and_taken_back_beside_writers(void)
     t_sql("CREATE SCHEMA x; CREATE TABLE x.t (LIKE t INCLUDING ALL);\n"
           "ALTER TABLE x.t ALTER COLUMN v SET NOT NULL");
     wanted = shape_of("x");
-    application = start_application("INSERT INTO t VALUES (100000 + n, 'new');\n"
-                                    "UPDATE t SET v = 'changed' WHERE id = n % 20000;\n");
+    t_busy("200ms", 1,
+           "INSERT INTO t VALUES (100000 + n, 'new');\n"
+           "UPDATE t SET v = 'changed' WHERE id = n % 20000;\n");
     t_runs(0, "column", "not-null", "t", "v");
     assert_string_equal(shape_of("public"), wanted);
     t_runs(0, "rollback", NOT_NULL, "--yes");
     assert_string_equal(shape_of("public"), before);
     t_runs(0, "column", "not-null", "t", "v");
-    stop_application(application);
+    t_idle();
     t_runs(0, "finish", "column-not-null-t-2", "--yes");
     assert_string_equal(shape_of("public"), wanted);
     t_fails("INSERT INTO t VALUES (0, NULL)", "23502");
@@ -538,12 +463,12 @@ static void not_null_survives_kills_and_can_be_aborted_anywhere(void)
               "ALTER TABLE x.t ALTER COLUMN v SET NOT NULL");
         wanted = shape_of("x");
         make_gates();
-        shut_gate(POINTS[i]);
-        kill_at_gate(t_start("column", "not-null", "t", "v", NULL));
+        t_gate_shut(POINTS[i]);
+        t_gate_kill(t_start("column", "not-null", "t", "v", NULL));
         t_runs(0, "abort", NOT_NULL, "--yes");
         assert_string_equal(shape_of("public"), before);
-        shut_gate(POINTS[i]);
-        kill_at_gate(t_start("column", "not-null", "t", "v", NULL));
+        t_gate_shut(POINTS[i]);
+        t_gate_kill(t_start("column", "not-null", "t", "v", NULL));
         t_runs(0, "resume", "column-not-null-t-2");
         assert_string_equal(shape_of("public"), wanted);
         t_runs(0, "rollback", "column-not-null-t-2", "--yes");

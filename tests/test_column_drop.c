@@ -2,7 +2,6 @@
  * column drop: hidden, shown again, dropped, through kills. The oracle is the server's catalogue: a
  * rollback leaves the table as it was, to the name and the comment of NOT NULL.
  */
-#include <signal.h>
 #include <string.h>
 
 #include "tests/harness.h"
@@ -248,47 +247,13 @@ static void actions_of_foreign_keys_do_not_stop_a_cut_over(void)
     t_says(3, "writes that name it", "cutover", "j", "--yes");
 }
 
-/* --------------------------------------------------------------------------------------- kills:
- * every statement that records a step like `point` is held while public.gate has it */
+/* ---------------------------------------------------------------------------------------- kills
+ */
 
-static const char GATES[] =
-    "CREATE TABLE public.gate (point text);\n"
-    "CREATE FUNCTION public.at_gate() RETURNS trigger LANGUAGE plpgsql AS $$\n"
-    "DECLARE\n"
-    "    at text := concat_ws(' ', TG_TABLE_NAME,\n"
-    "        coalesce(to_jsonb(NEW) ->> 'name', to_jsonb(NEW) ->> 'kind'),\n"
-    "        coalesce(to_jsonb(NEW) ->> 'state', to_jsonb(NEW) ->> 'detail'));\n"
-    "BEGIN\n"
-    "    WHILE EXISTS (SELECT FROM public.gate AS g WHERE at LIKE g.point) LOOP\n"
-    "        PERFORM pg_sleep(0.01);\n"
-    "    END LOOP;\n"
-    "    RETURN NULL;\n"
-    "END $$;\n"
-    "CREATE TRIGGER at_gate AFTER UPDATE OF state ON pghaul.phase FOR EACH ROW EXECUTE FUNCTION "
-    "public.at_gate();\n"
-    "CREATE TRIGGER at_gate AFTER INSERT ON pghaul.event FOR EACH ROW EXECUTE FUNCTION "
-    "public.at_gate();\n";
-
-static const char SOMEBODY_HELD[] =
-    "SELECT count(*) > 0 FROM pg_stat_activity\n"
-    " WHERE datname = current_database() AND wait_event = 'PgSleep'\n"
-    "   AND application_name LIKE 'pghaul%'";
-
-/* Kills what is about to record `point`; then what the server still does for it may go on. */
-static void kill_at(const char *point, const char *verb)
+static void kill_at(const char *step, const char *verb)
 {
-    struct t_process *process;
-    struct t_result result;
-
-    print_message("kill %s at %s\n", verb, point);
-    t_sqlf("INSERT INTO public.gate VALUES ('%s')", point);
-    process = t_start(verb, "j", "--yes", NULL);
-    t_wait_until(SOMEBODY_HELD, "t", 20);
-    t_kill(process, SIGKILL);
-    t_wait(process, &result);
-    assert_int_equal(result.signal, SIGKILL);
-    t_sql("DELETE FROM public.gate");
-    t_wait_until(SOMEBODY_HELD, "f", 10);
+    t_gate_shut(step);
+    t_gate_kill(t_start(verb, "j", "--yes", NULL));
 }
 
 static const char *const ROLLBACK_POINTS[] = {
@@ -305,7 +270,7 @@ static bool has_point(const char *point)
 static void hide(void)
 {
     t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
-    t_sql(GATES);
+    t_gates();
     t_runs(0, "cutover", "j", "--yes");
 }
 
@@ -393,7 +358,7 @@ static void a_cut_over_and_a_finish_killed_anywhere_can_be_said_again(void)
     make_table();
     before = shape();
     t_runs(0, "column", "drop", "t", "\"A a\"", "--job", "j", "--yes");
-    t_sql(GATES);
+    t_gates();
     kill_at("event ddl %RENAME%", "cutover");
     assert_string_equal(shape(), before);
     t_runs(0, "cutover", "j", "--yes");

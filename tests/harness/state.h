@@ -19,6 +19,7 @@ struct t_session {
     PGconn *connection;
     const char *name;
     bool busy;
+    bool beside; /* t_busy()'s */
 };
 
 struct harness {
