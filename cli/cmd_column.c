@@ -39,8 +39,6 @@ static bool run_twin(struct cli *cli, struct column_options options, struct erro
     options.back_using = given->back_using;
     options.job_name = given->job_name;
     options.dry_run = given->dry_run;
-    if (options.new_name != NULL && (given->using != NULL || given->back_using != NULL))
-        return error_set(error, ERROR_USAGE, "a rename changes no value: --using goes with retype");
     if (given->using == NULL && given->back_using != NULL)
         return error_set(error, ERROR_USAGE, "--back-using needs --using");
     if (!cli_settings_but(cli, USUAL_CHUNK, &options.settings, error) ||
@@ -132,6 +130,10 @@ bool command_column(struct cli *cli, struct error *error)
 
         if (strcmp(verb->name, name) != 0)
             continue;
+        if (verb->run != run_retype &&
+            (cli->options.using != NULL || cli->options.back_using != NULL))
+            return error_set(error, ERROR_USAGE, "column %s takes no --using: it goes with retype",
+                             verb->name);
         if (cli->options.arguments.count == verb->arguments + 1)
             return verb->run(cli, error);
         error_set(error, ERROR_USAGE, "column %s takes %d arguments", verb->name, verb->arguments);

@@ -29,6 +29,7 @@ static void mistakes_in_arguments_are_refused(void)
     t_says(2, "verb", "column", "verb", "t", "v");
     t_says(2, "", "column");
     t_says(2, "--using", RENAME("t", "v", "w", "--using", "v"));
+    t_says(2, "--using", "column", "drop", "t", "v", "--using", "v");
     t_says(2, "--using", RETYPE("t", "v", "int", "--back-using", "v::text"));
     t_says(2, "no name", RENAME("t", "v", "two words"));
     t_says(2, "no name", RENAME("t", "v", ""));
