@@ -48,6 +48,7 @@ struct bench_options {
     bool json;
     bool load;
     bool serial;             /* the id is a serial (data.h) */
+    bool standby;            /* the sandbox has a streaming standby */
     double load_rate;        /* transactions a second; 0: 500 */
     int load_seconds;        /* before and after; 0: 10 */
     const struct stop *stop; /* NULL: never stopped */
@@ -89,6 +90,38 @@ bool bench_backfill(const struct bench_options *options, struct log *log, FILE *
  */
 bool bench_column(const struct bench_options *options, struct log *log, FILE *out,
                   struct error *error) MUST_CHECK;
+
+/*
+ * Case throttle. What policies make of one and the same replica: on a sandbox with a standby that
+ * replays a part of what an unthrottled job writes, `pghaul backfill` and `pghaul alter` under each
+ * policy, beside a paced load on a table of its own at a quarter of its own maximum. All is
+ * measured from outside (watch.h), during the phases that can be paced: the job is interrupted
+ * after a window of `load_seconds` (0: 60), or when it comes to the end of those phases.
+ *
+ *     round 1    auto  off  fixed=1s  law=..      each: a fresh table, the load alone, the job, the
+ *     round 2    off  fixed=1s  law=..  auto      load alone again
+ *     round 3    ..                               `runs` (0: 3) of them, everybody once first
+ *
+ * `rows` (0: 8,000,000) are alter's; backfill gets a quarter of them.
+ *
+ * Besides, what the governor itself costs with nothing to throttle, and a picture (plot.h).
+ *
+ * Uses no action; `load_rate` 0 is the quarter; `conninfo` must be NULL. False with ERROR_DIFFERS
+ * after the report when a limit does not hold: errors of the load always; from windows of 30 s on
+ * and with 3 rounds, that auto is within the lag limit for 99 % of the time and is the fastest of
+ * those that are, what the load waits, and the cost of the governor.
+ */
+struct bench_throttle_options {
+    const char *const *policies; /* ends with NULL; NULL: all of bench_throttle_policies */
+    const char *job;             /* "backfill", "alter"; NULL: both */
+    const char *svg;             /* file; NULL: none */
+};
+
+extern const char *const bench_throttle_policies[]; /* ends with NULL */
+
+bool bench_throttle(const struct bench_options *options,
+                    const struct bench_throttle_options *throttle, struct log *log, FILE *out,
+                    struct error *error) MUST_CHECK;
 
 /*
  * Case load: only the load, against a database that somebody else works on (the demo, a hand-made

@@ -20,9 +20,9 @@ enum {
 };
 
 /* The change that all methods make, of a column that is NULL in every row before. */
-#define COLUMN "contact"
+#define COLUMN MEASURE_COPY_COLUMN
 #define EXPRESSION "status || '@' || customer_id"
-#define COPY MEASURE_SCHEMA ".changed"
+#define COPY MEASURE_COPY
 
 /* One method on a table of its own. NAN: not measured. */
 struct method {
@@ -51,28 +51,6 @@ struct backfill_case {
 };
 
 /* ------------------------------------------------------------------------------------ the table */
-
-/* Indexes after the rows: as compact as in a table that was just loaded. */
-static const char *const MAKE_COPY[] = {
-    "DROP TABLE IF EXISTS " COPY,
-    "CREATE TABLE " COPY " (LIKE " MEASURE_TABLE ", " COLUMN " text)\n"
-    "WITH (autovacuum_enabled = off)",
-    "INSERT INTO " COPY " SELECT * FROM " MEASURE_TABLE " ORDER BY id",
-    "ALTER TABLE " COPY " ADD PRIMARY KEY (id)",
-    "CREATE INDEX ON " COPY " (customer_id)",
-    "CREATE INDEX ON " COPY " (created_at)",
-    "VACUUM (ANALYZE) " COPY,
-    NULL,
-};
-
-static bool MUST_CHECK make_copy(struct measure *measure, struct error *error)
-{
-    for (const char *const *sql = MAKE_COPY; *sql != NULL; sql++)
-        if (!session_run(measure->session, *sql, error))
-            return false;
-    return measure_settle(measure, error) &&
-           session_run(measure->session, "SELECT count(attributes) FROM " COPY, error);
-}
 
 /* Rows whose new value is not the right one; after `rows` were to be changed. */
 static bool MUST_CHECK count_wrong(struct measure *measure, struct method *method, bool all,
@@ -126,7 +104,8 @@ struct before {
 
 static bool MUST_CHECK begin(struct measure *measure, struct before *before, struct error *error)
 {
-    if (!make_copy(measure, error) || !measure_wal(measure, &before->wal_bytes, error))
+    if (!measure_make_copy(measure, measure->options.rows, error) ||
+        !measure_wal(measure, &before->wal_bytes, error))
         return false;
     before->cpu_seconds = measure_server_cpu(measure);
     before->start_us = clock_us();

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/proc.h"
 #include "engine/base/clock.h"
 #include "engine/pg/sql.h"
 
@@ -44,7 +45,10 @@ static bool MUST_CHECK start_sandbox(struct measure *measure, struct error *erro
     snprintf(shared_buffers, sizeof(shared_buffers), "shared_buffers = '%" PRId64 "MB'",
              shared_buffers_mb());
     if (!sandbox_start(&measure->sandbox,
-                       &(struct sandbox_options){.settings = settings, .durable = true}, error))
+                       &(struct sandbox_options){.settings = settings,
+                                                 .durable = true,
+                                                 .standby = measure->options.standby},
+                       error))
         return false;
     measure->conninfo = sandbox_conninfo(measure->sandbox);
     return true;
@@ -102,6 +106,37 @@ bool measure_settle(struct measure *measure, struct error *error)
     return session_run(measure->session, "SELECT count(attributes) FROM " MEASURE_TABLE, error);
 }
 
+/* $1: the last id. */
+static const char FILL_COPY[] =
+    "INSERT INTO " MEASURE_COPY "\n"
+    "SELECT * FROM " MEASURE_TABLE " WHERE id <= $1::bigint ORDER BY id";
+
+/* Indexes after the rows: as compact as in a table that was just loaded. */
+static const char *const INDEX_COPY[] = {
+    "ALTER TABLE " MEASURE_COPY " ADD PRIMARY KEY (id)",
+    "CREATE INDEX ON " MEASURE_COPY " (customer_id)",
+    "CREATE INDEX ON " MEASURE_COPY " (created_at)",
+    "VACUUM (ANALYZE) " MEASURE_COPY,
+    NULL,
+};
+
+bool measure_make_copy(struct measure *measure, int64_t rows, struct error *error)
+{
+    if (!session_run(measure->session, "DROP TABLE IF EXISTS " MEASURE_COPY, error) ||
+        !session_run(measure->session,
+                     "CREATE TABLE " MEASURE_COPY " (LIKE " MEASURE_TABLE ", " MEASURE_COPY_COLUMN
+                     " text)\n"
+                     "WITH (autovacuum_enabled = off)",
+                     error) ||
+        !session_execute(measure->session, FILL_COPY, PARAMS(NUMBER(rows)), NULL, error))
+        return false;
+    for (const char *const *sql = INDEX_COPY; *sql != NULL; sql++)
+        if (!session_run(measure->session, *sql, error))
+            return false;
+    return measure_settle(measure, error) &&
+           session_run(measure->session, "SELECT count(attributes) FROM " MEASURE_COPY, error);
+}
+
 bool measure_wal(struct measure *measure, double *bytes, struct error *error)
 {
     ROWS_AUTO rows = {0};
@@ -122,56 +157,29 @@ double measure_seconds_since(int64_t start_us)
 /* -------------------------------------------------------------------------- what the server used
  */
 
-/* Of /proc/PID/stat, behind the name, which may hold anything but ")". */
-struct process_times {
-    long parent;
-    unsigned long own;   /* user and system, in clock ticks */
-    unsigned long ended; /* the same of children that were waited for */
-};
-
-static bool read_times(const char *pid, struct process_times *times)
-{
-    char path[64];
-    char line[1024] = "";
-    const char *at;
-    unsigned long user, system;
-    long user_ended, system_ended;
-    FILE *file;
-
-    snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
-    file = fopen(path, "re");
-    if (file == NULL)
-        return false;
-    at = fgets(line, sizeof(line), file) == NULL ? NULL : strrchr(line, ')');
-    fclose(file);
-    if (at == NULL || sscanf(at + 1, " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld",
-                             &times->parent, &user, &system, &user_ended, &system_ended) != 5)
-        return false;
-    times->own = user + system;
-    times->ended = (unsigned long)(user_ended + system_ended);
-    return true;
-}
-
+/* schedstat of a process with several threads is that of the first; servers have one each. */
 double measure_server_cpu(const struct measure *measure)
 {
     int postmaster = measure->sandbox == NULL ? 0 : sandbox_postmaster_pid(measure->sandbox);
     DIR *processes = postmaster == 0 ? NULL : opendir("/proc");
     const struct dirent *entry;
-    unsigned long ticks = 0;
+    double seconds = 0;
 
     if (processes == NULL)
         return NAN;
     while ((entry = readdir(processes)) != NULL) {
-        struct process_times times;
-        bool is_postmaster = atoi(entry->d_name) == postmaster;
+        bool is_postmaster = strtol(entry->d_name, NULL, 10) == postmaster;
+        struct proc_stat stat;
+        char folder[64];
 
-        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
-            !read_times(entry->d_name, &times) || (!is_postmaster && times.parent != postmaster))
+        snprintf(folder, sizeof(folder), "/proc/%.20s", entry->d_name);
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !proc_stat(folder, &stat) ||
+            (!is_postmaster && stat.parent != postmaster))
             continue;
-        ticks += times.own + (is_postmaster ? times.ended : 0);
+        seconds += stat.own_seconds + (is_postmaster ? stat.ended_seconds : 0);
     }
     closedir(processes);
-    return (double)ticks / (double)sysconf(_SC_CLK_TCK);
+    return seconds;
 }
 
 /* --------------------------------------------------------------------- the result, from outside */

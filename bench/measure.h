@@ -19,6 +19,9 @@
 #define MEASURE_SCHEMA "pghaul_bench"
 #define MEASURE_TABLE MEASURE_SCHEMA ".orders"
 #define MEASURE_LEDGER MEASURE_SCHEMA ".orders_ledger"
+/* A copy of the orders, made anew for whatever changes its rows: measure_make_copy(). */
+#define MEASURE_COPY MEASURE_SCHEMA ".changed"
+#define MEASURE_COPY_COLUMN "contact" /* in addition; text, NULL in every row */
 
 struct measure {
     struct bench_options options; /* with defaults filled in */
@@ -36,6 +39,8 @@ bool measure_open(struct measure *measure, const struct bench_options *options, 
                   struct error *error) MUST_CHECK;
 void measure_close(struct measure *measure);
 
+/* MEASURE_COPY of the first `rows`, as compact as one just loaded, settled, and in the cache. */
+bool measure_make_copy(struct measure *measure, int64_t rows, struct error *error) MUST_CHECK;
 /* Before each method: nothing dirty, the table in the cache. */
 bool measure_settle(struct measure *measure, struct error *error) MUST_CHECK;
 /* Bytes of WAL since the server was made. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "engine/base/memory.h"
 
 enum { OUTPUT, MESSAGES, STREAMS };
+enum { ASK_EVERY_MS = 100 };
 
 /*
  * A stream of the child as it is read: text keeps all of it, lines before `reported` have been
@@ -100,15 +102,24 @@ static void read_some(const struct program *program, struct stream *stream, bool
         report_lines(program, stream, count <= 0);
 }
 
-static void read_all(const struct program *program, struct stream streams[STREAMS])
+static void read_all(const struct program *program, pid_t pid, struct stream streams[STREAMS])
 {
+    bool asks = program->enough != NULL;
+    int64_t asked_ms = clock_ms();
+
     while (streams[OUTPUT].fd >= 0 || streams[MESSAGES].fd >= 0) {
         struct pollfd list[STREAMS];
 
         for (int i = 0; i < STREAMS; i++)
             list[i] = (struct pollfd){.fd = streams[i].fd, .events = POLLIN};
-        if (poll(list, STREAMS, -1) < 0)
+        if (poll(list, STREAMS, asks ? ASK_EVERY_MS : -1) < 0)
             continue;
+        if (asks && clock_ms() - asked_ms >= ASK_EVERY_MS) {
+            asked_ms = clock_ms();
+            asks = !program->enough(program->arg, pid);
+            if (!asks)
+                kill(pid, SIGINT); /* not waited for yet, so the number is still the child's */
+        }
         for (int i = 0; i < STREAMS; i++)
             if (list[i].revents != 0)
                 read_some(program, &streams[i], i == OUTPUT && program->line != NULL);
@@ -144,7 +155,7 @@ bool program_run(const struct program *program, struct program_result *result, s
     }
     if (!started)
         goto fail;
-    read_all(program, streams);
+    read_all(program, pid, streams);
     while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR)
         ;
     result->seconds = (double)(clock_us() - start_us) / 1e6;

@@ -10,6 +10,7 @@
 #define PGHAUL_BENCH_PROGRAM_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "engine/base/text.h"
 
@@ -21,7 +22,12 @@ struct program {
      * block for long.
      */
     void (*line)(void *arg, const char *line);
-    void *arg;
+    /*
+     * Asked about ten times a second while the child runs; true, once: it is asked to end (SIGINT).
+     * May be NULL. Must not block for long.
+     */
+    bool (*enough)(void *arg, pid_t pid);
+    void *arg; /* of both */
 };
 
 struct program_result {

@@ -1,12 +1,9 @@
-#include "bench/sandbox.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <libpq-fe.h>
 #include <limits.h>
-#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,55 +13,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/postmaster.h"
-#include "bench/spawn.h"
+#include "bench/sandbox_parts.h"
 #include "engine/base/clock.h"
-#include "engine/base/memory.h"
 
 enum {
     PORT = 5432, /* only names a socket inside the folder */
     STANDBY_PORT = 5433,
-    PATH_BYTES = 512,
+    PATH_BYTES = SANDBOX_PATH_BYTES,
     DIR_BYTES_MAX = 80, /* a socket's whole path has at most 107 bytes */
-    INITDB_MS_MAX = 120 * 1000,
-    SERVERS = 2,
+    SERVERS = SANDBOX_SERVERS,
 };
 
 static const char MARKER[] = "pghaul-sandbox";
 static const char MARKER_FIRST_LINE[] = "pghaul sandbox 1";
-
-/* The settings of every sandbox; options->settings come after them and win. */
-static const char *const SETTINGS[] = {
-    "listen_addresses = ''",
-    "logging_collector = off",
-    "log_line_prefix = '%m [%p] %q%a '",
-    "timezone = 'UTC'",
-    "log_timezone = 'UTC'",
-    "log_checkpoints = off",
-    "autovacuum = on",
-    "wal_level = replica",
-    "max_wal_senders = 4",
-    "wal_retrieve_retry_interval = '200ms'", /* the standby is back soon after a crash */
-    NULL,
-};
-
-struct sandbox {
-    char dir[PATH_BYTES];
-    char data[PATH_BYTES];
-    char standby_data[PATH_BYTES];
-    char log[PATH_BYTES];
-    char standby_log[PATH_BYTES];
-    char bindir[PATH_BYTES];
-    char conninfo[PATH_BYTES];
-    char standby_conninfo[PATH_BYTES];
-    struct postmaster servers[SERVERS]; /* the second one is the standby */
-    int server_count;
-    bool temporary;  /* the folder is ours to remove */
-    bool made_dir;   /* by this call of sandbox_start() */
-    bool marked;     /* the marker is written */
-    int watchdog_fd; /* writing end; -1 when there is no watchdog */
-    struct spawn_user user;
-};
 
 /* --------------------------------------------------------------------------------------- files */
 
@@ -99,110 +60,6 @@ static bool folder_is_empty(const char *dir)
         empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
     closedir(stream);
     return empty;
-}
-
-static bool is_executable(const char *dir, const char *name)
-{
-    char path[PATH_BYTES * 2];
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    return access(path, X_OK) == 0;
-}
-
-/* ------------------------------------------------------------------------------------ programs */
-
-static bool has_server_programs(const char *bindir)
-{
-    return is_executable(bindir, "initdb") && is_executable(bindir, "postgres");
-}
-
-static bool bindir_from_pg_config(char *bindir)
-{
-    static const char *const COMMAND[] = {"pg_config", "--bindir", NULL};
-    TEXT_AUTO output = {0};
-    struct error ignored;
-
-    if (!spawn_run(&(struct spawn){.argv = COMMAND, .output_fd = -1}, 5000, &output, &ignored))
-        return false;
-    snprintf(bindir, PATH_BYTES, "%s", text_string(&output));
-    bindir[strcspn(bindir, "\n")] = '\0';
-    return has_server_programs(bindir);
-}
-
-/* Debian's places: /usr/lib/postgresql/VERSION/bin. */
-static bool bindir_newest(char *bindir)
-{
-    static const char PLACES[] = "/usr/lib/postgresql";
-    DIR *stream = opendir(PLACES);
-    struct dirent *entry;
-    long newest = 0;
-
-    while (stream != NULL && (entry = readdir(stream)) != NULL) {
-        char candidate[PATH_BYTES];
-        long version = strtol(entry->d_name, NULL, 10);
-
-        snprintf(candidate, sizeof(candidate), "%s/%ld/bin", PLACES, version);
-        if (version > newest && has_server_programs(candidate)) {
-            newest = version;
-            snprintf(bindir, PATH_BYTES, "%s", candidate);
-        }
-    }
-    if (stream != NULL)
-        closedir(stream);
-    return newest > 0;
-}
-
-static bool find_bindir(char *bindir, const char *wanted, struct error *error)
-{
-    const char *given = wanted != NULL ? wanted : getenv("PGHAUL_PG_BINDIR");
-
-    if (given != NULL && given[0] != '\0') {
-        snprintf(bindir, PATH_BYTES, "%s", given);
-        return has_server_programs(bindir) ||
-               error_set(error, ERROR_REFUSED, "there is no PostgreSQL server in \"%s\"", bindir);
-    }
-    if (bindir_from_pg_config(bindir) || bindir_newest(bindir))
-        return true;
-    error_set(error, ERROR_REFUSED, "there is no PostgreSQL server on this machine");
-    return error_hint(
-        error, "install one (Debian: postgresql), or set PGHAUL_PG_BINDIR to its bin folder");
-}
-
-/*
- * Runs one of PostgreSQL's programs as the server's user, with an environment that says nothing
- * about other servers. Ends with the program's first NULL argument.
- */
-static const char *const *clean_environment(const struct sandbox *sandbox, struct arena *arena)
-{
-    static const char *const KEPT[] = {"PATH", "LD_LIBRARY_PATH"};
-    const char **list = arena_alloc(arena, 8 * sizeof(*list));
-    int count = 0;
-
-    for (size_t i = 0; i < sizeof(KEPT) / sizeof(KEPT[0]); i++)
-        if (getenv(KEPT[i]) != NULL)
-            list[count++] = arena_format(arena, "%s=%s", KEPT[i], getenv(KEPT[i]));
-    list[count++] = arena_format(arena, "HOME=%s", sandbox->dir);
-    list[count++] = "LC_ALL=C";
-    return list;
-}
-
-static bool run_program(const struct sandbox *sandbox, const char *name,
-                        const char *const *arguments, struct error *error)
-{
-    struct arena arena = {0};
-    const char *argv[16] = {arena_format(&arena, "%s/%s", sandbox->bindir, name)};
-    struct spawn spawn = {.argv = argv,
-                          .environment = clean_environment(sandbox, &arena),
-                          .directory = "/",
-                          .user = &sandbox->user,
-                          .output_fd = -1};
-    bool ok;
-
-    for (int i = 0; arguments[i] != NULL && i < 14; i++)
-        argv[i + 1] = arguments[i];
-    ok = spawn_run(&spawn, INITDB_MS_MAX, NULL, error);
-    arena_deinit(&arena);
-    return ok;
 }
 
 static void stop_servers(struct sandbox *sandbox, int signal_number)
@@ -303,7 +160,7 @@ static bool start_server(struct sandbox *sandbox, struct postmaster *server, str
         arena_format(&arena, "%s/postgres", sandbox->bindir), "-D", server->data, "-c",
         arena_format(&arena, "port=%d", server->port),        NULL};
     struct spawn spawn = {.argv = argv,
-                          .environment = clean_environment(sandbox, &arena),
+                          .environment = cluster_environment(sandbox, &arena),
                           .directory = server->data,
                           .user = &sandbox->user};
     bool ok;
@@ -332,67 +189,17 @@ static bool start_servers(struct sandbox *sandbox, struct error *error)
     return true;
 }
 
-/* -------------------------------------------------------------------------------- new clusters */
-
-static bool append_settings(const struct sandbox *sandbox, const struct sandbox_options *options,
-                            struct error *error)
+/*
+ * The files of a new and empty primary that was stopped cleanly are a backup. So pg_basebackup is
+ * not needed, which refuses servers newer than itself. The primary has run before: its control file
+ * then has its own settings, not those of initdb, which may ask for more than a standby has. The
+ * slot keeps what the standby needs, so that it never falls behind for good.
+ */
+static bool make_standby(struct sandbox *sandbox, struct error *error)
 {
-    char path[PATH_BYTES * 2];
-    FILE *file;
-
-    snprintf(path, sizeof(path), "%s/postgresql.conf", sandbox->data);
-    file = fopen(path, "ae");
-    if (file == NULL)
-        return error_set(error, ERROR_SYSTEM, "could not open \"%s\": %s", path, strerror(errno));
-    fputs("\n# pghaul sandbox\n", file);
-    for (int i = 0; SETTINGS[i] != NULL; i++)
-        fprintf(file, "%s\n", SETTINGS[i]);
-    fprintf(file, "unix_socket_directories = '%s'\n", sandbox->dir);
-    fprintf(file, "fsync = %s\n", options->durable ? "on" : "off");
-    for (int i = 0; options->settings != NULL && options->settings[i] != NULL; i++)
-        fprintf(file, "%s\n", options->settings[i]);
-    if (fclose(file) != 0)
-        return error_set(error, ERROR_SYSTEM, "could not write \"%s\": %s", path, strerror(errno));
-    return true;
-}
-
-static bool make_cluster(const struct sandbox *sandbox, const struct sandbox_options *options,
-                         struct error *error)
-{
-    /* C.UTF-8 sorts as fast as C and knows letters; old systems do not have it. */
-    locale_t utf8 = newlocale(LC_ALL_MASK, "C.UTF-8", (locale_t)0);
-    const char *const arguments[] = {"-D",
-                                     sandbox->data,
-                                     "-U",
-                                     "postgres",
-                                     "-A",
-                                     "trust",
-                                     "-E",
-                                     "UTF8",
-                                     utf8 == (locale_t)0 ? "--locale=C" : "--locale=C.UTF-8",
-                                     "--no-sync",
-                                     "--no-instructions",
-                                     NULL};
-
-    if (utf8 != (locale_t)0)
-        freelocale(utf8);
-    if (!run_program(sandbox, "initdb", arguments, error))
-        return error_context(error, "could not make a sandbox in \"%s\"", sandbox->dir);
-    return append_settings(sandbox, options, error);
-}
-
-/* A copy of the running primary that follows it, with a slot so that it never falls behind. */
-static bool make_standby(const struct sandbox *sandbox, struct error *error)
-{
-    const char *const arguments[] = {"-D",        sandbox->standby_data,
-                                     "-d",        sandbox->conninfo,
-                                     "-R",        "-X",
-                                     "stream",    "--checkpoint=fast",
-                                     "--no-sync", "--create-slot",
-                                     "--slot",    "sandbox_standby",
-                                     NULL};
-
-    return run_program(sandbox, "pg_basebackup", arguments, error) ||
+    postmaster_stop(&sandbox->servers[0], SIGINT);
+    return (cluster_make_standby(sandbox, error) && start_servers(sandbox, error) &&
+            cluster_make_slot(sandbox, error)) ||
            error_context(error, "could not make the sandbox's standby");
 }
 
@@ -532,8 +339,8 @@ static bool start_new(struct sandbox *sandbox, const struct sandbox_options *opt
                       struct error *error)
 {
     sandbox->server_count = 1;
-    if (!find_bindir(sandbox->bindir, options->bindir, error) ||
-        !make_cluster(sandbox, options, error) || !start_servers(sandbox, error))
+    if (!cluster_find_programs(sandbox, options->bindir, error) ||
+        !cluster_make(sandbox, options, error) || !start_servers(sandbox, error))
         return false;
     if (options->standby) {
         if (!make_standby(sandbox, error))
@@ -643,6 +450,17 @@ bool sandbox_restart(struct sandbox *sandbox, struct error *error)
     return start_servers(sandbox, error);
 }
 
+void sandbox_standby_crash(struct sandbox *sandbox)
+{
+    if (sandbox->server_count == SERVERS)
+        postmaster_stop(&sandbox->servers[1], SIGQUIT);
+}
+
+bool sandbox_standby_start(struct sandbox *sandbox, struct error *error)
+{
+    return start_servers(sandbox, error);
+}
+
 /* ----------------------------------------------------------------------------------- accessors */
 
 const char *sandbox_conninfo(const struct sandbox *sandbox)
@@ -673,6 +491,11 @@ const char *sandbox_bindir(const struct sandbox *sandbox)
 int sandbox_postmaster_pid(const struct sandbox *sandbox)
 {
     return (int)postmaster_find(&sandbox->servers[0]);
+}
+
+int sandbox_standby_pid(const struct sandbox *sandbox)
+{
+    return sandbox->server_count == SERVERS ? (int)postmaster_find(&sandbox->servers[1]) : 0;
 }
 
 void sandbox_status(const struct sandbox *sandbox, struct sandbox_status *status)

@@ -50,6 +50,9 @@ void sandbox_detach(struct sandbox *sandbox);
 void sandbox_crash(struct sandbox *sandbox);
 /* Starts the server again, after a clean stop when it runs. */
 bool sandbox_restart(struct sandbox *sandbox, struct error *error) MUST_CHECK;
+/* The same mishap of the standby alone, and its end. Nothing without one. */
+void sandbox_standby_crash(struct sandbox *sandbox);
+bool sandbox_standby_start(struct sandbox *sandbox, struct error *error) MUST_CHECK;
 
 const char *sandbox_conninfo(
     const struct sandbox *sandbox); /* host=DIR port=5432 user=postgres .. */
@@ -58,6 +61,7 @@ const char *sandbox_dir(const struct sandbox *sandbox);
 const char *sandbox_data_dir(const struct sandbox *sandbox);
 const char *sandbox_bindir(const struct sandbox *sandbox);
 int sandbox_postmaster_pid(const struct sandbox *sandbox); /* 0 when it does not run */
+int sandbox_standby_pid(const struct sandbox *sandbox);    /* the standby's; 0 when none runs */
 
 struct sandbox_status {
     bool running; /* accepts connections */

@@ -6,7 +6,7 @@
 #include "cli/kinds.h"
 #include "cli/signals.h"
 #include "engine/job/schema.h"
-#include "throttle/policy.h"
+#include "engine/job/window.h"
 
 bool cli_init(struct cli *cli, int argc, const char *const *argv, struct error *error)
 {
@@ -19,7 +19,6 @@ bool cli_init(struct cli *cli, int argc, const char *const *argv, struct error *
                                                : LOG_NORMAL);
     progress_init(&cli->progress);
     cli->cancel_list = cancel_list_new();
-    cli->pace = policy_new();
     cli->run = (struct run){
         .connect = {.conninfo = cli->options.dbname != NULL ? cli->options.dbname : "",
                     .role = cli->options.role,
@@ -27,7 +26,7 @@ bool cli_init(struct cli *cli, int argc, const char *const *argv, struct error *
                     .cancel_list = cli->cancel_list},
         .log = &cli->log,
         .stop = &cli->stop,
-        .pace = cli->pace,
+        .pace = pace_none(),
         .progress = &cli->progress,
     };
     return parsed && signals_start(&cli->signals, &cli->log, &cli->stop, cli->cancel_list, error);
@@ -41,7 +40,6 @@ void cli_deinit(struct cli *cli)
     session_close(cli->run.session);
     cli->run.session = NULL;
     signals_stop(cli->signals);
-    policy_free(cli->pace);
     cancel_list_free(cli->cancel_list);
     progress_deinit(&cli->progress);
     log_deinit(&cli->log);
@@ -68,12 +66,12 @@ bool cli_plan_job(struct cli *cli, const struct kind *kind, const struct setting
     struct run *run = &cli->run;
 
     if (!cli_connect(cli, error) ||
-        !session_read_meaning(run->session, &run->job.arena, &run->job.meaning, error))
+        !session_read_meaning(run->session, &run->job.arena, &run->job.meaning, error) ||
+        !window_check(run->session, settings->window, error))
         return false;
     cli->kind = kind;
     run->job.settings = *settings;
     run->connect.meaning = &run->job.meaning;
-    run->pace->configure(run->pace, settings->policy);
     return true;
 }
 
@@ -95,7 +93,6 @@ bool cli_load_job(struct cli *cli, const char *name, struct error *error)
     run->connect.meaning = &run->job.meaning;
     if (!cli_connect(cli, error) || !schema_ensure(run->session, error))
         return false;
-    run->pace->configure(run->pace, run->job.settings.policy);
     return cli->kind->load == NULL || cli->kind->load(run, error);
 }
 

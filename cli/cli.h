@@ -1,7 +1,7 @@
 /*
  * One run of the program: what every command works with.
  *
- *     cli_init()        log, stop flag, signals, pace, empty run; main thread, before any other
+ *     cli_init()        log, stop flag, signals, empty run; main thread, before any other
  *     command->run()    cli_connect() or cli_load_job(), then the command's work
  *     cli_deinit()      closes sessions, gives everything back
  *
@@ -21,7 +21,6 @@ struct cli {
     struct stop stop;
     struct signals *signals;
     struct cancel_list *cancel_list;
-    struct pace *pace;
     struct progress progress;
     struct run run;
     const struct kind *kind;   /* of run.job; NULL until it is known */

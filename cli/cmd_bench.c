@@ -19,14 +19,11 @@ static bool workers_of(const struct cli *cli, int *workers, struct error *error)
     return true;
 }
 
-/* Cases alter, backfill and column: `measure` is the case. */
-static bool bench_case_job(struct cli *cli,
-                           bool (*measure)(const struct bench_options *options, struct log *log,
-                                           FILE *out, struct error *error),
-                           struct error *error)
+static bool job_options(const struct cli *cli, struct bench_options *bench, struct error *error)
 {
     const struct options *options = &cli->options;
-    struct bench_options bench = {
+
+    *bench = (struct bench_options){
         .conninfo = options->dbname,
         .action = options->actions.count > 0 ? options->actions.values[0] : NULL,
         .rows = options->rows,
@@ -41,7 +38,37 @@ static bool bench_case_job(struct cli *cli,
 
     if (options->runs > BENCH_RUNS_MAX)
         return error_set(error, ERROR_USAGE, "--runs cannot be more than %d", BENCH_RUNS_MAX);
-    return workers_of(cli, &bench.workers, error) && measure(&bench, &cli->log, stdout, error);
+    return workers_of(cli, &bench->workers, error);
+}
+
+/* Cases alter, backfill and column: `measure` is the case. */
+static bool bench_case_job(struct cli *cli,
+                           bool (*measure)(const struct bench_options *options, struct log *log,
+                                           FILE *out, struct error *error),
+                           struct error *error)
+{
+    struct bench_options bench;
+
+    return job_options(cli, &bench, error) && measure(&bench, &cli->log, stdout, error);
+}
+
+static bool bench_case_throttle(struct cli *cli, struct error *error)
+{
+    struct options *options = &cli->options;
+    const char **policies =
+        arena_alloc(&options->arena, ((size_t)options->policies.count + 1) * sizeof(*policies));
+    struct bench_throttle_options throttle = {
+        .job = options_argument(options, 1),
+        .svg = options->svg != NULL ? options->svg : "bench-throttle.svg",
+    };
+    struct bench_options bench;
+
+    for (int i = 0; i < options->policies.count; i++)
+        policies[i] = options->policies.values[i];
+    if (options->policies.count > 0)
+        throttle.policies = policies;
+    return job_options(cli, &bench, error) &&
+           bench_throttle(&bench, &throttle, &cli->log, stdout, error);
 }
 
 static bool bench_case_load(struct cli *cli, struct error *error)
@@ -93,6 +120,8 @@ bool command_bench(struct cli *cli, struct error *error)
         return bench_case_job(cli, bench_backfill, error);
     if (strcmp(name, "column") == 0)
         return bench_case_job(cli, bench_column, error);
+    if (strcmp(name, "throttle") == 0)
+        return bench_case_throttle(cli, error);
     if (strcmp(name, "load") == 0)
         return bench_case_load(cli, error);
     return bench_case_data(cli, error);

@@ -11,6 +11,7 @@
 #include "cli/progress_line.h"
 #include "cli/work.h"
 #include "engine/base/clock.h"
+#include "engine/job/window.h"
 
 enum { LEADER_LOOK_MS = 200, LEADER_SAY_MS = 2000, LEADER_WAIT_MS = 60000 };
 
@@ -106,12 +107,12 @@ bool command_set(struct cli *cli, struct error *error)
         text_separate(&values, " ");
         text_append(&values, arguments->values[i]);
     }
-    if (!store_settings(cli, error))
+    if (!window_check(cli->run.session, job->settings.window, error) || !store_settings(cli, error))
         return false;
     if (cli->options.json)
         output_event(cli, job->name, "set", json_pack("{s:s}", "values", text_string(&values)));
     else
-        output_line(cli, "job %s: %s, from its next chunk on", job->name, text_string(&values));
+        output_line(cli, "job %s: %s, within a second", job->name, text_string(&values));
     return true;
 }
 

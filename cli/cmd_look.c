@@ -1,8 +1,11 @@
 /* doctor and guard: looking before anything is done. */
 #include "cli/commands.h"
+#include "cli/doctor_show.h"
 #include "cli/output.h"
 #include "copy/inspect.h"
 #include "engine/job/view.h"
+
+#include <string.h>
 
 enum { CODE_COLUMNS = 18 };
 
@@ -47,8 +50,6 @@ static json_t *finding_json(const struct finding *finding)
 
 static void print_findings(struct cli *cli, const struct findings *findings)
 {
-    const char *table = options_argument(&cli->options, 0);
-
     if (cli->options.json) {
         for (int i = 0; i < findings->count; i++)
             output_event(cli, NULL, "finding", finding_json(&findings->list[i]));
@@ -57,38 +58,74 @@ static void print_findings(struct cli *cli, const struct findings *findings)
     print_level(cli, findings, FINDING_REFUSED, "refused");
     print_level(cli, findings, FINDING_WARNING, "warnings");
     print_level(cli, findings, FINDING_NOTE, "notes");
-    if (findings_count(findings, FINDING_REFUSED) == 0)
-        output_line(cli, "nothing stands in the way of a job%s%s", table != NULL ? " on " : "",
-                    table != NULL ? table : "");
 }
 
-static bool look_for_findings(struct cli *cli, struct findings *findings, struct error *error)
+/* What was looked at: `table` stays 0 without one. */
+static bool look_for_findings(struct cli *cli, struct findings *findings, uint32_t *table_oid,
+                              struct error *error)
 {
     struct session *session = cli->run.session;
     const char *typed = options_argument(&cli->options, 0);
     struct arena arena = {0};
     struct table *table;
-    uint32_t oid;
     bool ok = inspect_server(session, findings, error);
 
     if (ok && typed != NULL)
-        ok = table_find(session, typed, session_user_search_path(session), &oid, error) &&
-             table_describe(session, oid, &arena, &table, error) &&
+        ok = table_find(session, typed, session_user_search_path(session), table_oid, error) &&
+             table_describe(session, *table_oid, &arena, &table, error) &&
              inspect_table(session, table, findings, error);
     arena_deinit(&arena);
     return ok;
 }
 
+/* On a standby there is nothing to govern, and a refusal says so. */
+static bool is_standby(const struct findings *findings)
+{
+    for (int i = 0; i < findings->count; i++)
+        if (strcmp(findings->list[i].code, "standby") == 0)
+            return true;
+    return false;
+}
+
+static void conclude(struct cli *cli, bool refused)
+{
+    const char *table = options_argument(&cli->options, 0);
+
+    if (refused)
+        cli->exit_status = error_exit_status(ERROR_REFUSED);
+    else if (!cli->options.json)
+        output_line(cli, "nothing stands in the way of a job%s%s", table != NULL ? " on " : "",
+                    table != NULL ? table : "");
+}
+
+/* A job on that table, with these settings. */
+static bool examine(struct cli *cli, const struct settings *settings, struct findings *findings,
+                    struct error *error)
+{
+    struct doctor_look look = {0};
+    uint32_t oid = 0;
+    bool refused;
+
+    if (!look_for_findings(cli, findings, &oid, error))
+        return false;
+    refused = findings_count(findings, FINDING_REFUSED) > 0;
+    if (!is_standby(findings) && !probe_doctor(&cli->run.connect, settings, &oid, oid != 0 ? 1 : 0,
+                                               &cli->stop, &look, error))
+        return false;
+    print_findings(cli, findings);
+    if (!is_standby(findings))
+        doctor_show(cli, &look);
+    conclude(cli, refused || look.refused);
+    return true;
+}
+
 bool command_doctor(struct cli *cli, struct error *error)
 {
     struct findings findings = {0};
-    bool ok = cli_connect(cli, error) && look_for_findings(cli, &findings, error);
+    struct settings settings;
+    bool ok = cli_settings(cli, &settings, error) && cli_connect(cli, error) &&
+              examine(cli, &settings, &findings, error);
 
-    if (ok) {
-        print_findings(cli, &findings);
-        if (findings_count(&findings, FINDING_REFUSED) > 0)
-            cli->exit_status = error_exit_status(ERROR_REFUSED);
-    }
     findings_deinit(&findings);
     return ok;
 }

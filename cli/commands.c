@@ -18,8 +18,8 @@ const struct command command_table[] = {
             "    pghaul alter orders --do 'ALTER COLUMN id TYPE bigint'\n"
             "    pghaul cutover alter-orders-1\n",
         .options = BIT(OPT_DO) | BIT(OPT_MAP) | BIT(OPT_REVERSE_MAP) | BIT(OPT_ORDER_BY) |
-                   BIT(OPT_IN_PLACE) | BIT(OPT_NO_ROLLBACK) | BIT(OPT_DRY_RUN) | BIT(OPT_CUTOVER) |
-                   BIT(OPT_WORKERS) | BIT(OPT_JOB) | BIT(OPT_SETTING),
+                   BIT(OPT_IN_PLACE) | BIT(OPT_NO_ROLLBACK) | BIT(OPT_CUTOVER) | BIT(OPT_WORKERS) |
+                   OPT_JOB_BITS,
         .arguments_min = 1,
         .arguments_max = 1,
         .run = command_alter,
@@ -40,8 +40,7 @@ const struct command command_table[] = {
             "saved\n"
             "    pghaul backfill events --delete --where \"created_at < '2020-01-01'\"\n",
         .options = BIT(OPT_SET) | BIT(OPT_WHERE) | BIT(OPT_DELETE) | BIT(OPT_SQL_FILE) |
-                   BIT(OPT_UNDO) | BIT(OPT_UNDO_SET) | BIT(OPT_DRY_RUN) | BIT(OPT_WORKERS) |
-                   BIT(OPT_JOB) | BIT(OPT_SETTING),
+                   BIT(OPT_UNDO) | BIT(OPT_UNDO_SET) | BIT(OPT_WORKERS) | OPT_JOB_BITS,
         .arguments_min = 1,
         .arguments_max = 1,
         .run = command_backfill,
@@ -72,8 +71,7 @@ const struct command command_table[] = {
                  "\n"
                  "    pghaul column add orders \"status text NOT NULL DEFAULT 'pending'\"\n"
                  "    pghaul column not-null users email\n",
-        .options = BIT(OPT_USING) | BIT(OPT_BACK_USING) | BIT(OPT_DRY_RUN) | BIT(OPT_WORKERS) |
-                   BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .options = BIT(OPT_USING) | BIT(OPT_BACK_USING) | BIT(OPT_WORKERS) | OPT_JOB_BITS,
         .arguments_min = 1,
         .arguments_max = 4,
         .words = "rename|retype|add|not-null|drop",
@@ -89,7 +87,7 @@ const struct command command_table[] = {
                  "for which. abort cancels a build, pause waits for its end.\n"
                  "\n"
                  "    pghaul index users 'CREATE INDEX users_email ON users (email)'\n",
-        .options = BIT(OPT_DRY_RUN) | BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .options = OPT_JOB_BITS,
         .arguments_min = 2,
         .arguments_max = 2,
         .run = command_index,
@@ -107,7 +105,7 @@ const struct command command_table[] = {
             "    pghaul validate orders orders_users_fkey\n"
             "    pghaul validate orders --add 'CONSTRAINT orders_users_fkey FOREIGN KEY (user_id) "
             "REFERENCES users'\n",
-        .options = BIT(OPT_ADD) | BIT(OPT_DRY_RUN) | BIT(OPT_JOB) | BIT(OPT_SETTING),
+        .options = BIT(OPT_ADD) | OPT_JOB_BITS,
         .arguments_min = 1,
         .arguments_max = 2,
         .run = command_validate,
@@ -227,7 +225,13 @@ const struct command command_table[] = {
         .group = "Looking",
         .arguments = "[TABLE]",
         .summary = "Say what stands in the way of a job, why, and what to do about it",
-        .about = "Exit status 3 when something would be refused.\n",
+        .about =
+            "Exit status 3 when something would be refused. Shows every signal that a job could "
+            "give way to,\n"
+            "its value, and what makes it readable (docs/signals.md), for the settings that "
+            "are given; and\n"
+            "of each --replica what a job's vacuum and swap would cancel there.\n",
+        .options = BIT(OPT_MAX_LAG) | BIT(OPT_REPLICA) | BIT(OPT_SETTING),
         .arguments_max = 1,
         .run = command_doctor,
     },
@@ -257,20 +261,25 @@ const struct command command_table[] = {
     {
         .name = "bench",
         .group = "Trying out",
-        .arguments = "alter|backfill|column|load|data [SET]",
+        .arguments = "alter|backfill|column|throttle|load|data [JOB|SET]",
         .summary = "Measure on a sandbox, or in the database of -d",
         .about =
             "alter     a rebuild, beside the least that it can take and beside pg_repack\n"
             "backfill  a change of every row, beside one UPDATE and the usual loop of small ones\n"
             "column    a serial key becomes bigint under a load, beside tables that refer to it\n"
+            "throttle  policies beside each other, with a standby that cannot keep up: backfill "
+            "and "
+            "alter,\n"
+            "          or the one that is named\n"
             "load      only the load, against a database that somebody else works on\n"
             "data      make a data set: orders, orders-serial (its key is a serial) or acct\n",
         .options = BIT(OPT_ROWS) | BIT(OPT_SEED) | BIT(OPT_RUNS) | BIT(OPT_WORKERS) | BIT(OPT_DO) |
                    BIT(OPT_LOAD) | BIT(OPT_HOSTILE) | BIT(OPT_LEDGER) | BIT(OPT_TABLE) |
-                   BIT(OPT_SECONDS) | BIT(OPT_CLIENTS) | BIT(OPT_RATE),
+                   BIT(OPT_SECONDS) | BIT(OPT_CLIENTS) | BIT(OPT_RATE) | BIT(OPT_POLICY) |
+                   BIT(OPT_SVG),
         .arguments_min = 1,
         .arguments_max = 2,
-        .words = "alter|backfill|column|load|data",
+        .words = "alter|backfill|column|throttle|load|data",
         .answers = true,
         .run = command_bench,
     },

@@ -5,7 +5,7 @@
 
 #include "engine/job/settings.h"
 
-enum { NAME_COLUMNS = 12, OPTION_COLUMNS = 34, SETTING_COLUMNS = 15 };
+enum { NAME_COLUMNS = 12, OPTION_COLUMNS = 34, SETTING_COLUMNS = 27 };
 
 static const char *const GROUPS[] = {"Jobs", "Control of a job", "Looking", "Trying out"};
 enum { GROUP_COUNT = sizeof(GROUPS) / sizeof(GROUPS[0]) };
@@ -69,21 +69,46 @@ static void setting_synopsis(const struct setting *setting, struct text *out)
     static const char *const VALUES[] = {[SETTING_COUNT] = "a number",
                                          [SETTING_TIME] = "a time",
                                          [SETTING_SIZE] = "a size",
-                                         [SETTING_POLICY] = "off|fixed=DELAY",
-                                         [SETTING_NAMES] = "columns"};
+                                         [SETTING_RATE] = "a size a second",
+                                         [SETTING_PERCENT] = "a percentage",
+                                         [SETTING_TIMES] = "times the usual",
+                                         [SETTING_POLICY] = "auto|fixed=DELAY|off",
+                                         [SETTING_NAMES] = "a list",
+                                         [SETTING_QUERY] = "'VALUE SELECT ..'|off",
+                                         [SETTING_REPLICAS] = "a conninfo",
+                                         [SETTING_WINDOW] = "days, times, a time zone|off"};
 
     text_append(out, setting->type == SETTING_CHOICE ? setting->choices : VALUES[setting->type]);
+    if (setting->limit)
+        text_append(out, setting->on == NULL ? "|off" : "|on|off");
+}
+
+/* "64MB", "off; on: 2s", "on: 1": what it is, and what "on" stands for. */
+static void setting_default(const struct setting *setting, struct text *out)
+{
+    bool plain = setting->on == NULL || strcmp(setting->on, setting->default_value) == 0 ||
+                 strcmp(setting->on, SETTING_ON_RELATIVE) == 0;
+
+    if (plain)
+        text_append(out, setting->default_value);
+    else if (strcmp(setting->default_value, "on") == 0)
+        text_appendf(out, "on: %s", setting->on);
+    else
+        text_appendf(out, "%s; on: %s", setting->default_value, setting->on);
 }
 
 static void setting_lines(struct text *out)
 {
     text_append(out, "\nSettings (times as 250ms, 2s, 1h; sizes as 64MB):\n");
     for (const struct setting *at = setting_table; at->name != NULL; at++) {
+        TEXT_AUTO usually = {0};
+
+        setting_default(at, &usually);
         line(out, SETTING_COLUMNS, at->name, at->help);
         if (at->choices != NULL)
             text_appendf(out, ": %s", at->choices);
-        if (at->default_value[0] != '\0')
-            text_appendf(out, " (%s)", at->default_value);
+        if (usually.used > 0)
+            text_appendf(out, " (%s)", text_string(&usually));
         text_append(out, "\n");
     }
 }
@@ -172,11 +197,13 @@ static void markdown_settings(struct text *out)
                      "| setting | value | default | meaning |\n|---|---|---|---|\n");
     for (const struct setting *at = setting_table; at->name != NULL; at++) {
         TEXT_AUTO value = {0};
+        TEXT_AUTO usually = {0};
 
         setting_synopsis(at, &value);
+        setting_default(at, &usually);
         text_appendf(out, "| `%s` | ", at->name);
         cell(out, text_string(&value));
-        text_appendf(out, " | %s | ", at->default_value);
+        text_appendf(out, " | %s | ", text_string(&usually));
         cell(out, at->help);
         text_append(out, " |\n");
     }

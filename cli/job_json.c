@@ -39,15 +39,36 @@ static json_t *locks(const struct job_view *view)
     return json_is_array(list) ? json_incref(list) : json_array();
 }
 
-/* The governor will have a rate, reasons and signals; a fixed policy has none. */
+/* What binds; null for nothing. */
+static json_t *throttle_reason(const struct throttle_view *throttle)
+{
+    json_t *object;
+
+    if (throttle->signal == NULL)
+        return json_null();
+    object = json_object();
+    json_object_set_new(object, "signal", json_string(throttle->signal));
+    json_object_set_new(object, "who", output_string(throttle->who));
+    json_object_set_new(object, "value", known_real(throttle->value));
+    json_object_set_new(object, "limit", known_real(throttle->limit));
+    json_object_set_new(object, "seconds", json_real(throttle->seconds));
+    return object;
+}
+
 static json_t *throttle(const struct job_view *view)
 {
+    const struct throttle_view *said = &view->throttle;
     json_t *object = json_object();
 
     json_object_set_new(object, "policy", json_string(view->job->settings.policy));
-    json_object_set_new(object, "rate", json_null());
-    json_object_set_new(object, "reason", json_null());
-    json_object_set_new(object, "signals", json_array());
+    json_object_set_new(object, "decision", output_string(said->known ? said->decision : NULL));
+    json_object_set_new(object, "rate", known_real(said->known ? said->rate : -1));
+    json_object_set_new(object, "workers",
+                        said->known && said->workers > 0 ? json_integer(said->workers)
+                                                         : json_null());
+    json_object_set_new(object, "reason", throttle_reason(said));
+    json_object_set_new(object, "signals",
+                        json_is_array(said->signals) ? json_incref(said->signals) : json_array());
     return object;
 }
 

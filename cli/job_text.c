@@ -192,6 +192,24 @@ static void swap_lines(const struct job_view *view, struct text *out)
     }
 }
 
+static void pace_line(const struct job_view *view, struct text *out)
+{
+    const struct throttle_view *throttle = &view->throttle;
+    const char *policy = view->job->settings.policy;
+
+    if (!throttle->known && (strcmp(policy, "auto") == 0 || strcmp(policy, "off") == 0))
+        return;
+    label(out, "pace");
+    text_append(out, policy);
+    if (throttle->known)
+        text_appendf(out, ": %s", throttle->decision);
+    if (throttle->known && throttle->rate >= 0)
+        text_appendf(out, ", %s/s of log", SIZE((int64_t)throttle->rate));
+    if (throttle->reason != NULL)
+        text_appendf(out, ", by %s, for %s", throttle->reason, SECONDS(throttle->seconds));
+    text_append(out, "\n");
+}
+
 void job_text(const struct job_view *view, struct text *out)
 {
     const struct job *job = view->job;
@@ -208,10 +226,7 @@ void job_text(const struct job_view *view, struct text *out)
     }
     work_lines(view, out);
     keys_line(view, out);
-    if (strcmp(job->settings.policy, "off") != 0) {
-        label(out, "pace");
-        text_appendf(out, "%s\n", job->settings.policy);
-    }
+    pace_line(view, out);
     swap_lines(view, out);
     if (view->next_count > 0) {
         text_append(out, "next:\n");

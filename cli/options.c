@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/nearest.h"
+#include "engine/job/settings.h"
 
 #define AT(field) offsetof(struct options, field)
 
@@ -52,6 +53,17 @@ const struct option option_table[OPT_COUNT] = {
                      AT(cutover)},
     [OPT_WORKERS] = {'\0', "workers", OPTION_SETTING, "N", "2", NULL, "the same as -s workers=N",
                      AT(settings)},
+    [OPT_MAX_LAG] = {'\0', "max-lag", OPTION_MAX_LAG, "SIZE|TIME|off", "64MB", NULL,
+                     "what standbys may lag behind, at most; off: whatever they do, and whether "
+                     "they are there or not",
+                     AT(settings)},
+    [OPT_REPLICA] = {'\0', "replica", OPTION_SETTING, "CONNINFO", NULL, NULL,
+                     "ask this replica itself how far it is, for those that the server does not "
+                     "tell of; without a password; repeatable",
+                     AT(settings)},
+    [OPT_WINDOW] = {'\0', "window", OPTION_SETTING, "WHEN", "always", NULL,
+                    "work only then: 'mon-thu 01:00-05:30 Europe/Berlin', a list with commas",
+                    AT(settings)},
     [OPT_SET] = {'\0', "set", OPTION_LIST, "'COLUMN = EXPRESSION'", NULL, NULL,
                  "what a column gets, over the columns of the row; repeatable", AT(sets)},
     [OPT_WHERE] = {'\0', "where", OPTION_TEXT, "CONDITION", NULL, NULL,
@@ -104,12 +116,19 @@ const struct option option_table[OPT_COUNT] = {
                    AT(table)},
     [OPT_SECONDS] = {'\0', "seconds", OPTION_NUMBER, "N", NULL, NULL,
                      "how long the load runs (alter: before and after; backfill: the usual loop; "
-                     "column: after each step)",
+                     "column: after each step; throttle: one window, 60)",
                      AT(seconds)},
     [OPT_CLIENTS] = {'\0', "clients", OPTION_NUMBER, "N", "6", NULL, "load: connections",
                      AT(clients)},
     [OPT_RATE] = {'\0', "rate", OPTION_NUMBER, "N", "500", NULL,
-                  "transactions a second of the load", AT(rate)},
+                  "transactions a second of the load (throttle: a quarter of what it can)",
+                  AT(rate)},
+    [OPT_POLICY] = {'\0', "policy", OPTION_LIST, "POLICY", NULL, NULL,
+                    "throttle: only this one, and others so given: auto, off, fixed=DELAY, or of "
+                    "others law=pt-osc|gh-ost|gitlab|vitess|spirit",
+                    AT(policies)},
+    [OPT_SVG] = {'\0', "svg", OPTION_TEXT, "FILE", "bench-throttle.svg", NULL,
+                 "throttle: the picture of it", AT(svg)},
     [OPT_MARKDOWN] = {'\0', "markdown", OPTION_FLAG, NULL, NULL, NULL,
                       "everything, as the page docs/commands.md", AT(markdown), .hidden = true},
 };
@@ -164,6 +183,30 @@ static bool take_number(const struct option *option, const char *value, int64_t 
     return error_hint(error, "it takes a whole number, as in --%s 1000", option->name);
 }
 
+/* A number with a unit: of time or of size decides which limit it is. */
+static bool take_max_lag(struct options *options, struct option_list *list, const char *value,
+                         struct error *error)
+{
+    int64_t number;
+    bool bare = strspn(value, "0123456789. ") == strlen(value);
+    bool time = !bare && setting_parse_time(value, &number);
+    bool size = !bare && setting_parse_size(value, &number);
+
+    if (strcmp(value, "off") == 0) {
+        list_add(&options->arena, list, "limit.replica-lag-bytes=off");
+        list_add(&options->arena, list, "limit.replica-lag-time=off");
+        list_add(&options->arena, list, "limit.replicas-missing=off");
+    } else if (time || size) {
+        list_add(&options->arena, list,
+                 arena_format(&options->arena, "limit.replica-lag-%s=%s", time ? "time" : "bytes",
+                              value));
+    } else {
+        error_set(error, ERROR_USAGE, "--max-lag cannot be \"%s\"", value);
+        return error_hint(error, "it takes a size (64MB) or a time (2s), with its unit, or off");
+    }
+    return true;
+}
+
 /* `value` is NULL for a flag. */
 static bool take_option(struct options *options, enum option_id id, const char *value,
                         struct error *error)
@@ -190,6 +233,8 @@ static bool take_option(struct options *options, enum option_id id, const char *
         }
         *(int *)target = index;
         return true;
+    case OPTION_MAX_LAG:
+        return take_max_lag(options, target, value, error);
     case OPTION_SETTING:
         value = arena_format(&options->arena, "%s=%s", option->name, value);
         /* fall through */

@@ -53,6 +53,8 @@ enum option_id {
     OPT_SECONDS,
     OPT_CLIENTS,
     OPT_RATE,
+    OPT_POLICY,
+    OPT_SVG,
     OPT_MARKDOWN,
     OPT_SET,
     OPT_WHERE,
@@ -64,11 +66,18 @@ enum option_id {
     OPT_USING,
     OPT_BACK_USING,
     OPT_FORCE,
+    OPT_MAX_LAG,
+    OPT_REPLICA,
+    OPT_WINDOW,
     OPT_COUNT,
 };
 
 /* A set of options, for struct command. */
 #define OPT_BIT(id) (UINT64_C(1) << (id))
+/* What every command that makes a job takes, beside its own. */
+#define OPT_JOB_BITS                                                                         \
+    (OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_JOB) | OPT_BIT(OPT_SETTING) | OPT_BIT(OPT_MAX_LAG) | \
+     OPT_BIT(OPT_REPLICA) | OPT_BIT(OPT_WINDOW))
 
 enum option_type {
     OPTION_FLAG,    /* bool */
@@ -77,6 +86,7 @@ enum option_type {
     OPTION_CHOICE,  /* int: index in `choices` */
     OPTION_LIST,    /* struct option_list; may be given several times */
     OPTION_SETTING, /* a setting of the same name: adds "name=value" to the list of settings */
+    OPTION_MAX_LAG, /* the settings that it stands for, in the same list */
 };
 
 struct option {
@@ -124,6 +134,7 @@ struct options {
     struct option_list settings;
     struct option_list sets;      /* --set */
     struct option_list undo_sets; /* --undo-set */
+    struct option_list policies;  /* --policy */
     const char *where;
     const char *sql_file;
     const char *add;
@@ -147,6 +158,7 @@ struct options {
     bool ledger;
     bool markdown;
     const char *table;
+    const char *svg;
     int64_t rows; /* 0: not given; the same for the others */
     int64_t seed;
     int64_t runs;

@@ -80,6 +80,8 @@ void progress_line_render(const struct progress_view *view, const struct progres
     }
     if (view->retries > 0)
         text_appendf(&line, "  %s retries", COUNT(view->retries));
+    if (view->throttle[0] != '\0')
+        text_appendf(&line, "  %s", view->throttle);
     append_clean(out, text_string(&line), columns);
 }
 
@@ -143,11 +145,13 @@ static void print_events(struct progress_line *line, const struct progress_view 
         output_event(line->cli, line->job, "phase", json_pack("{s:s}", "phase", view->phase));
     else
         output_event(line->cli, line->job, "progress",
-                     json_pack("{s:s, s:I, s:o, s:f, s:o}", "phase", view->phase, "rows_done",
+                     json_pack("{s:s, s:I, s:o, s:f, s:o, s:o}", "phase", view->phase, "rows_done",
                                (json_int_t)view->done, "rows_total",
                                view->total > 0 ? json_integer(view->total) : json_null(),
                                "rows_per_second", line->rate.per_second, "reason",
-                               output_string(view->reason[0] != '\0' ? view->reason : NULL)));
+                               output_string(view->reason[0] != '\0' ? view->reason : NULL),
+                               "throttle",
+                               output_string(view->throttle[0] != '\0' ? view->throttle : NULL)));
 }
 
 static bool wait_for_turn(struct progress_line *line)

@@ -2,12 +2,14 @@
 
 #include <string.h>
 
+#include "bench/laws.h"
 #include "cli/format.h"
 #include "cli/job_json.h"
 #include "cli/job_text.h"
 #include "cli/output.h"
 #include "cli/progress_line.h"
 #include "cli/report_show.h"
+#include "throttle/governor.h"
 
 /* The row in memory follows even a failure: messages name the phase that it happened in. */
 static void refresh_after_failure(struct cli *cli)
@@ -48,15 +50,43 @@ static bool call_verb(struct cli *cli, enum verb verb, struct error *error)
     return refuse_verb(cli, error);
 }
 
+/* Work that goes by chunks: a governor and the live line around it. */
+struct worked {
+    struct governor *governor;
+    struct progress_line *line;
+};
+
+static bool start_work(struct cli *cli, bool governed, bool windowed, struct worked *worked,
+                       struct error *error)
+{
+    *worked = (struct worked){0};
+    cli_start_work(cli);
+    if (governed && !governor_start(&worked->governor, &cli->run, bench_laws, windowed, error))
+        return false;
+    worked->line = progress_line_start(cli);
+    return true;
+}
+
+static void stop_work(struct cli *cli, struct worked *worked)
+{
+    progress_line_stop(worked->line);
+    governor_stop(worked->governor, &cli->run);
+}
+
+/* What only drops is not paced; what a person needs at once does not wait for the window. */
+static bool start_verb(struct cli *cli, enum verb verb, struct worked *worked, struct error *error)
+{
+    bool governed = verb != VERB_FINISH && verb != VERB_ABORT && job_open(&cli->run.job);
+
+    return start_work(cli, governed, verb != VERB_ROLLBACK, worked, error);
+}
+
 bool work_verb(struct cli *cli, enum verb verb, struct error *error)
 {
-    struct progress_line *line;
-    bool ok;
+    struct worked worked;
+    bool ok = start_verb(cli, verb, &worked, error) && call_verb(cli, verb, error);
 
-    cli_start_work(cli);
-    line = progress_line_start(cli);
-    ok = call_verb(cli, verb, error);
-    progress_line_stop(line);
+    stop_work(cli, &worked);
     if (ok)
         return job_refresh(cli->run.session, &cli->run.job, error);
     refresh_after_failure(cli);
@@ -119,13 +149,11 @@ static bool print_reached(struct cli *cli, const struct job_view *view, struct e
 bool work_run(struct cli *cli, bool then_cutover, struct error *error)
 {
     JOB_VIEW_AUTO view = {0};
-    struct progress_line *line;
-    bool ok;
+    struct worked worked;
+    bool ok = start_work(cli, true, true, &worked, error) &&
+              phases_run(&cli->run, cli->kind, kind_rest(cli->kind), error);
 
-    cli_start_work(cli);
-    line = progress_line_start(cli);
-    ok = phases_run(&cli->run, cli->kind, kind_rest(cli->kind), error);
-    progress_line_stop(line);
+    stop_work(cli, &worked);
     if (!ok) {
         refresh_after_failure(cli);
         return false;
@@ -155,7 +183,7 @@ bool work_planned(struct cli *cli, const struct report *report,
         report_show(cli, report, cli->options.job_name);
         return true;
     }
-    if (!store(&cli->run, error))
+    if (!governor_check(&cli->run, error) || !store(&cli->run, error))
         return false;
     report_show(cli, report, cli->run.job.name);
     return (ask_swap == NULL || ask_swap(cli, report, &swap, error)) && work_run(cli, swap, error);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "copy/batch_parts.h"
+#include "copy/unpaced.h"
 #include "engine/pg/sql.h"
 
 enum { WAIT_MS = 1000 };
@@ -27,7 +28,7 @@ static const char LOOK[] =
 
 /* As long as it takes; chunks have limits of their own. Somebody else's vacuum is not waited for.
  */
-static bool vacuum(struct session *session, const struct batch_plan *plan, struct error *error)
+static bool run_vacuum(struct session *session, const struct batch_plan *plan, struct error *error)
 {
     TEXT_AUTO sql = {0};
 
@@ -35,6 +36,28 @@ static bool vacuum(struct session *session, const struct batch_plan *plan, struc
                SQL_NAMES({"table", sql_table(plan->schema, plan->table)}));
     return session_run(session, "SET statement_timeout = 0", error) &&
            session_run_text(session, &sql, error);
+}
+
+/* When it may not begin yet the worker looks again, as it does anyway: by then another one may have
+ * vacuumed. */
+static bool vacuum(struct session *session, const struct batch_work *work, int64_t dead,
+                   struct error *error)
+{
+    struct unpaced unpaced;
+    bool begun;
+    bool ok;
+
+    if (!unpaced_vacuum(session, work->plan->table_oid, dead, &unpaced, error) ||
+        !pace_unpaced_try(
+            work->run,
+            &(struct pace_unpaced){"vacuum of the table", unpaced.wal_bytes, unpaced.seconds},
+            &begun, error))
+        return false;
+    if (!begun)
+        return true;
+    ok = run_vacuum(session, work->plan, error);
+    pace_unpaced_end(work->run);
+    return ok;
 }
 
 bool batch_hold(struct session *session, const struct settings *settings, void *arg,
@@ -59,5 +82,5 @@ bool batch_hold(struct session *session, const struct settings *settings, void *
                     settings->vacuum == SWITCH_ON ? "vacuuming" : "waiting for a vacuum",
                     rows_text(&rows, 0, 1) == NULL ? "" : "; nothing is taken away before process ",
                     rows_text(&rows, 0, 1) == NULL ? "" : rows_text(&rows, 0, 1));
-    return settings->vacuum == SWITCH_OFF || vacuum(session, plan, error);
+    return settings->vacuum == SWITCH_OFF || vacuum(session, work, dead, error);
 }

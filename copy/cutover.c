@@ -7,6 +7,7 @@
 #include "copy/capture.h"
 #include "copy/lock.h"
 #include "copy/replay.h"
+#include "copy/standby.h"
 #include "engine/base/clock.h"
 #include "engine/pg/retry.h"
 #include "engine/pg/sqlstate.h"
@@ -63,6 +64,12 @@ static bool check_refused(const struct swap *swap, struct error *error)
            cutover_refuse_stuck(swap, size.refused_keys, error);
 }
 
+/* Who goes back has a reason to be quick. */
+static bool wait_for_standbys(const struct swap *swap, struct error *error)
+{
+    return !swap->forward || standby_wait_readers(swap->run, swap->leaving_oid, error);
+}
+
 static bool prepare(struct swap *swap, struct error *error)
 {
     struct replay_result caught_up;
@@ -74,8 +81,8 @@ static bool prepare(struct swap *swap, struct error *error)
            (!swap->flow->dual_possible ||
             capture_set_mode(swap->run, swap->flow, CAPTURE_DUAL, error)) &&
            cutover_drain(swap, error) && lock_wait_old_snapshots(swap->run, error) &&
-           cutover_drain(swap, error) && replay_prepare(swap->run->session, swap->flow, error) &&
-           cutover_make_sql(swap, error) &&
+           wait_for_standbys(swap, error) && cutover_drain(swap, error) &&
+           replay_prepare(swap->run->session, swap->flow, error) && cutover_make_sql(swap, error) &&
            /* once before the lock, so that under it they are planned */
            attached_fingerprint(swap->run->session, swap->leaving_oid, warm, error) &&
            attached_fingerprint(swap->run->session, swap->arriving_oid, warm, error);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "copy/capture.h"
+#include "copy/unpaced.h"
 #include "engine/base/crew.h"
 #include "engine/job/schema.h"
 #include "engine/pg/sqlstate.h"
@@ -24,6 +25,7 @@ struct builds {
     int *order;       /* indexes of plan->indexes, in the order they are to be built */
     int count;        /* without exclusion constraints: they are built when they are added */
     atomic_int taken; /* the next one to take */
+    atomic_bool read; /* one has begun: rows of the shadow are not read for the first time again */
     int workers;
 };
 
@@ -67,6 +69,40 @@ static bool explain_build(const struct copy *copy, int number, struct error *err
     return error_context(error, "index %s", copy->plan.indexes[number].name);
 }
 
+/*
+ * Waits for its turn, without a transaction. While a replica is behind us builders stand in line
+ * here, each with an index that nobody else has taken; the one that is at work waits for none of
+ * them. *begun is false when another one has failed meanwhile.
+ */
+static bool begin_build(struct crew *crew, struct builds *builds, struct session *session,
+                        int number, bool *begun, struct error *error)
+{
+    const struct copy *copy = copy_of(builds->run);
+    const struct plan_index *index = &copy->plan.indexes[number];
+    struct unpaced unpaced;
+    struct pace_unpaced ask;
+    TEXT_AUTO what = {0};
+
+    *begun = false;
+    if (!unpaced_index(session,
+                       &(struct unpaced_index){.table_oid = copy->shadow_oid,
+                                               .stats_oid = copy->plan.source_oid,
+                                               .tail = index->tail,
+                                               .rows = copy->plan.row_estimate,
+                                               .scans = 1,
+                                               .fresh = !atomic_load(&builds->read)},
+                       &unpaced, error))
+        return false;
+    text_appendf(&what, "index %s", index->name);
+    ask = (struct pace_unpaced){text_string(&what), unpaced.wal_bytes, unpaced.seconds};
+    while (!*begun && !crew_failed(crew))
+        if (!pace_unpaced_try(builds->run, &ask, begun, error))
+            return false;
+    if (*begun)
+        atomic_store(&builds->read, true);
+    return true;
+}
+
 static bool is_under_construction(const struct error *error)
 {
     return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_DUPLICATE_TABLE) == 0 ||
@@ -74,19 +110,13 @@ static bool is_under_construction(const struct error *error)
             strstr(error->message, "pg_class_relname_nsp_index") != NULL);
 }
 
-static bool build_one(struct builds *builds, struct session *session, int number,
-                      struct error *error)
+static bool build(struct builds *builds, struct session *session, int number, const char *name,
+                  struct error *error)
 {
     const struct copy *copy = copy_of(builds->run);
     TEXT_AUTO sql = {0};
-    char name[64];
     bool exists;
 
-    plan_away_name(copy->names.shadow, number, name);
-    if (!index_exists(session, name, &exists, error))
-        return false;
-    if (exists)
-        return true;
     build_sql(copy, number, &sql);
     log_verbose(builds->run->log, "%s", text_string(&sql));
     while (!session_run_text(session, &sql, error)) {
@@ -101,6 +131,28 @@ static bool build_one(struct builds *builds, struct session *session, int number
     }
     progress_add(builds->run->progress, 1);
     return job_event(session, builds->run->job.id, "ddl", error, "%s", text_string(&sql));
+}
+
+static bool build_one(struct crew *crew, struct builds *builds, struct session *session, int number,
+                      struct error *error)
+{
+    char name[64];
+    bool exists;
+    bool begun;
+    bool ok;
+
+    plan_away_name(copy_of(builds->run)->names.shadow, number, name);
+    if (!index_exists(session, name, &exists, error))
+        return false;
+    if (exists)
+        return true;
+    if (!begin_build(crew, builds, session, number, &begun, error))
+        return false;
+    if (!begun)
+        return true;
+    ok = build(builds, session, number, name, error);
+    pace_unpaced_end(builds->run);
+    return ok;
 }
 
 /* Builds of several sessions share the machine; the last one left has it to itself, and may use a
@@ -139,7 +191,7 @@ static bool builder(struct crew *crew, int member, void *arg, struct error *erro
         if (position >= builds->count)
             break;
         ok = set_resources(builds, session, position, error) &&
-             build_one(builds, session, builds->order[position], error);
+             build_one(crew, builds, session, builds->order[position], error);
     }
     session_close(session);
     return ok && (crew_failed(crew) || stop_check(run->stop, error));
@@ -217,6 +269,30 @@ static void constraint_sql(const struct copy *copy, int number, struct text *sql
                   {"definition", sql_fragment(index->definition)}));
 }
 
+/* Its index is built with it. */
+static bool exclude(struct run *run, int number, const char *sql, struct error *error)
+{
+    const struct copy *copy = copy_of(run);
+    const struct plan_index *index = &copy->plan.indexes[number];
+    TEXT_AUTO what = {0};
+    struct unpaced unpaced;
+    bool ok;
+
+    text_appendf(&what, "constraint %s", index->constraint);
+    if (!unpaced_index(run->session,
+                       &(struct unpaced_index){.table_oid = copy->shadow_oid,
+                                               .stats_oid = copy->plan.source_oid,
+                                               .tail = index->definition,
+                                               .rows = copy->plan.row_estimate,
+                                               .scans = 1},
+                       &unpaced, error) ||
+        !pace_unpaced_begin(run, text_string(&what), unpaced.wal_bytes, unpaced.seconds, error))
+        return false;
+    ok = run_ddl(run, sql, error) || explain_build(copy, number, error);
+    pace_unpaced_end(run);
+    return ok;
+}
+
 static bool add_constraint(struct run *run, int number, struct error *error)
 {
     const struct copy *copy = copy_of(run);
@@ -232,6 +308,8 @@ static bool add_constraint(struct run *run, int number, struct error *error)
     if (exists)
         return true;
     constraint_sql(copy, number, &sql);
+    if (copy->plan.indexes[number].constraint_type == 'x')
+        return exclude(run, number, text_string(&sql), error);
     return run_ddl(run, text_string(&sql), error) || explain_build(copy, number, error);
 }
 
@@ -405,45 +483,5 @@ bool index_drop_all(struct run *run, struct error *error)
     for (int i = 0; i < rows_count(&rows); i++)
         if (!run_ddl(run, rows_text(&rows, i, 0), error))
             return false;
-    return true;
-}
-
-/* ----------------------------------------------------------------------------------------------------------
- * settle */
-
-/* Frozen, so that the first day after the swap is no vacuum storm; and autovacuum as the user has
- * it. */
-static const char FREEZE[] = "VACUUM (FREEZE) {to}";
-
-static void autovacuum_sql(const struct copy *copy, struct text *sql)
-{
-    flow_expand(&copy->forward, sql, "ALTER TABLE {to} RESET (autovacuum_enabled)");
-    if (copy->plan.autovacuum[0] != '\0')
-        flow_expand_with(&copy->forward, sql, ";\nALTER TABLE {to} SET ({options})",
-                         SQL_NAMES({"options", sql_fragment(copy->plan.autovacuum)}));
-}
-
-bool settle_forward(struct run *run, struct error *error)
-{
-    const struct copy *copy = copy_of(run);
-    TEXT_AUTO sql = {0};
-
-    if (run->job.settings.settle == SWITCH_ON &&
-        !flow_run(&copy->forward, run->session, FREEZE, error))
-        return false;
-    autovacuum_sql(copy, &sql);
-    return run_ddl(run, text_string(&sql), error);
-}
-
-bool settle_print(struct run *run, struct text *script, struct error *error)
-{
-    const struct copy *copy = copy_of(run);
-    TEXT_AUTO sql = {0};
-
-    (void)error;
-    if (run->job.settings.settle == SWITCH_ON)
-        flow_print(&copy->forward, script, FREEZE);
-    autovacuum_sql(copy, &sql);
-    sql_add(script, text_string(&sql));
     return true;
 }

@@ -14,9 +14,7 @@
 
 /* Phase functions. */
 bool index_forward(struct run *run, struct error *error) MUST_CHECK;
-bool settle_forward(struct run *run, struct error *error) MUST_CHECK;
 bool index_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
-bool settle_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
 
 /* Drops whatever indexes and constraints of them the shadow has: before it is loaded again. */
 bool index_drop_all(struct run *run, struct error *error) MUST_CHECK;

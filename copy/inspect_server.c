@@ -58,7 +58,7 @@ static const struct check CHECKS[] = {
         "  FROM pg_class c"
         "  JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = 'pghaul'"
-        "   AND c.relname IN ('version', 'job', 'phase', 'span', 'event', 'sample')"
+        "   AND c.relname IN ('version', 'job', 'phase', 'span', 'event', 'sample', 'pulse')"
         "   AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')"
         "            AND has_table_privilege(c.oid, 'UPDATE')"
         "            AND has_table_privilege(c.oid, 'DELETE'))"

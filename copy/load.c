@@ -7,7 +7,11 @@
 #include "copy/order.h"
 #include "engine/job/walk.h"
 
-enum { MIN_SPAN_BYTES = 1024 * 1024 };
+enum {
+    MIN_SPAN_BYTES = 1024 * 1024,
+    SHORT_LOG_BYTES = 1024 * 1024,
+    KEYS_BYTES = 20 * 1000 * 1000, /* of the log, a second: read, made distinct, written */
+};
 
 struct load_work {
     const struct run *run;
@@ -232,6 +236,21 @@ static bool purge_keys(struct run *run, struct error *error)
 
     return flow_run(&copy->forward, run->session, PURGE_KEYS, error) &&
            capture_make_private(run->session, &copy->forward, "{purge}", error);
+}
+
+/* As much as the log has: its keys are copied. Of a short log nobody is asked. */
+bool purge_plan_writes(struct run *run, struct pace_unpaced *unpaced, struct error *error)
+{
+    struct capture_size log;
+
+    if (!capture_size(run->session, &copy_of(run)->forward, &log, error))
+        return false;
+    *unpaced = (struct pace_unpaced){
+        .what = log.a_bytes + log.b_bytes > SHORT_LOG_BYTES ? "list of the changed keys" : NULL,
+        .wal_bytes = log.a_bytes + log.b_bytes,
+        .seconds = (double)(log.a_bytes + log.b_bytes) / KEYS_BYTES,
+    };
+    return true;
 }
 
 bool purge_plan(struct run *run, struct error *error)

@@ -27,6 +27,8 @@
 bool load_plan(struct run *run, struct error *error) MUST_CHECK;
 bool load_forward(struct run *run, struct error *error) MUST_CHECK;
 bool purge_plan(struct run *run, struct error *error) MUST_CHECK;
+bool purge_plan_writes(struct run *run, struct pace_unpaced *unpaced,
+                       struct error *error) MUST_CHECK;
 bool purge_forward(struct run *run, struct error *error) MUST_CHECK;
 bool load_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;
 bool purge_print(struct run *run, struct text *script, struct error *error) MUST_CHECK;

@@ -4,6 +4,7 @@
 
 #include "copy/lock.h"
 #include "copy/statement.h"
+#include "copy/unpaced.h"
 #include "engine/base/clock.h"
 #include "engine/pg/sql.h"
 
@@ -205,6 +206,22 @@ static bool explain_failure(struct run *run, const struct constraint_spec *spec,
                       SHELL_WORD(run->job.name));
 }
 
+static bool run_statement(struct run *run, const struct constraint_spec *spec,
+                          const struct statement *statement, bool *gave, struct error *error)
+{
+    TEXT_AUTO what = {0};
+    struct unpaced unpaced;
+    bool ok;
+
+    text_appendf(&what, "validation of %s", spec->name);
+    if (!unpaced_scan(run->session, spec->table_oid, &unpaced, error) ||
+        !pace_unpaced_begin(run, text_string(&what), unpaced.wal_bytes, unpaced.seconds, error))
+        return false;
+    ok = statement_run(run, statement, gave, error);
+    pace_unpaced_end(run);
+    return ok;
+}
+
 bool online_constraint_validate(struct run *run, const struct constraint_spec *spec,
                                 struct error *error)
 {
@@ -229,7 +246,7 @@ bool online_constraint_validate(struct run *run, const struct constraint_spec *s
                              spec->schema, spec->table, spec->name);
         if (look.valid)
             return true;
-        if (!statement_run(run, &statement, &gave, error))
+        if (!run_statement(run, spec, &statement, &gave, error))
             return explain_failure(run, spec, &look, error);
         if (gave ? !statement_pause(run, &statement, ++gave_way, error)
                  : !job_event(run->session, run->job.id, "ddl", error, "%s", text_string(&sql)))

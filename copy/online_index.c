@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "copy/statement.h"
+#include "copy/unpaced.h"
 #include "engine/pg/sql.h"
 #include "engine/pg/sqlstate.h"
 #include "engine/pg/table.h"
@@ -130,6 +131,29 @@ static bool wait_for_builder(struct run *run, int pid, struct error *error)
     return stop_sleep_ms(run->stop, OTHER_BUILD_MS, error);
 }
 
+/* A drop writes next to nothing; a build waits for its turn, with nothing open or locked. */
+static bool run_statement(struct run *run, const struct index_spec *spec,
+                          const struct statement *statement, bool drop, bool *gave,
+                          struct error *error)
+{
+    TEXT_AUTO what = {0};
+    struct unpaced unpaced;
+    bool ok;
+
+    if (drop)
+        return statement_run(run, statement, gave, error);
+    text_appendf(&what, "index %s.%s", spec->schema, spec->name);
+    if (!unpaced_index(
+            run->session,
+            &(struct unpaced_index){.table_oid = spec->table_oid, .tail = spec->tail, .scans = 2},
+            &unpaced, error) ||
+        !pace_unpaced_begin(run, text_string(&what), unpaced.wal_bytes, unpaced.seconds, error))
+        return false;
+    ok = statement_run(run, statement, gave, error);
+    pace_unpaced_end(run);
+    return ok;
+}
+
 /* One statement towards an index that is there, and valid; or towards none. */
 static bool step(struct run *run, const struct index_spec *spec, bool drop, int64_t limit_ms,
                  bool heeds_abort, int *gave_way, struct error *error)
@@ -152,7 +176,7 @@ static bool step(struct run *run, const struct index_spec *spec, bool drop, int6
         .limit_ms = limit_ms,
         .heeds_abort = heeds_abort,
     };
-    if (!statement_run(run, &statement, &gave, error))
+    if (!run_statement(run, spec, &statement, drop, &gave, error))
         return false;
     if (gave)
         return statement_pause(run, &statement, ++*gave_way, error);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "copy/capture.h"
+#include "copy/copy.h"
 #include "copy/inspect.h"
 #include "engine/base/clock.h"
 #include "engine/job/walk.h"
@@ -15,17 +16,42 @@ enum {
     SMALL_LOG_BYTES =
         1024 * 1024,         /* taken at once, by one session: starting a crew would take longer */
     TURN_BYTES = 128 * 1024, /* a side that is this long is given its turn to be cut off */
+    BLOCKS_LEAST = 4,
     BLOCKS_FIRST = 64,
     BLOCKS_MAX = 4096,
-    BLOCKS_DUAL = 2, /* some 500 keys of a bigint */
+    BLOCKS_DUAL = 2,  /* some 500 keys of a bigint */
+    BLOCK_KEYS = 250, /* of a bigint */
 };
 
 /* ----------------------------------------------------------------------------------------------------------
  * a pass */
 
+/* About what a key writes: its row is deleted and inserted, and has entries in indexes. */
+static int64_t key_bytes(const struct run *run)
+{
+    const struct plan *plan = &copy_of(run)->plan;
+
+    return plan->row_estimate > 0 ? 2 * plan->table_bytes / plan->row_estimate + 1 : 1;
+}
+
+/*
+ * How many blocks of the log a transaction takes. In dual-write mode the application writes `to`
+ * beside us: what takes long is in its way, and more often finds it in ours. And about what
+ * chunk.wal allows, but never so little that the log would grow faster.
+ */
+static int64_t blocks_at_once(const struct run *run, const struct capture_state *state)
+{
+    int64_t fit = run->job.settings.chunk_wal_bytes / (BLOCK_KEYS * key_bytes(run));
+    int64_t most = state->mode == CAPTURE_DUAL ? BLOCKS_DUAL : BLOCKS_MAX;
+
+    fit = fit < BLOCKS_LEAST ? BLOCKS_LEAST : fit;
+    return fit < most ? fit : most;
+}
+
 struct pass {
     const struct flow *flow;
     int buckets;
+    int64_t key_bytes;
     atomic_llong keys;
     atomic_llong stuck;
 };
@@ -58,6 +84,7 @@ static bool pass_chunk(struct walk_chunk *chunk, void *arg, struct error *error)
     if (!replay_batch(chunk->session, pass->flow, &range, false, collected, &result, error))
         return error->code == ERROR_LOCK && session_run(chunk->session, CHUNK_UNDO, error);
     chunk->rows = result.keys;
+    chunk->bytes = result.keys * pass->key_bytes;
     atomic_fetch_add(&pass->keys, result.keys);
     atomic_fetch_add(&pass->stuck, result.stuck);
     return true;
@@ -92,15 +119,6 @@ static bool pass_plan(struct run *run, const struct flow *flow, int buckets, str
     return false;
 }
 
-/*
- * How many blocks of the log a transaction takes. In dual-write mode the application writes `to`
- * beside us: what takes long is in its way, and more often finds it in ours.
- */
-static int64_t blocks_at_once(const struct capture_state *state)
-{
-    return state->mode == CAPTURE_DUAL ? BLOCKS_DUAL : BLOCKS_MAX;
-}
-
 static const char LEASE_PATIENCE[] = "SET LOCAL lock_timeout = '5s'";
 
 static bool begin_leased(struct session *session, const struct flow *flow, struct error *error)
@@ -130,6 +148,45 @@ static bool take_blocks(struct run *run, const struct flow *flow, int64_t from, 
     return error->code == ERROR_LOCK;
 }
 
+static bool log_position(struct run *run, int64_t *position, struct error *error)
+{
+    ROWS_AUTO rows = {0};
+
+    if (!session_query(run->session, &rows, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn",
+                       NO_PARAMS, error))
+        return false;
+    *position = rows_int64(&rows, 0, 0);
+    return true;
+}
+
+/* A chunk by the pace's leave, as walk.c's are; no transaction is open while it waits. */
+static bool paced_blocks(struct run *run, const struct flow *flow, int64_t from, int64_t at_once,
+                         int64_t expected_blocks, struct replay_result *result, struct error *error)
+{
+    struct pace_chunk chunk = {.expected_bytes = expected_blocks * BLOCK_KEYS * key_bytes(run)};
+    int64_t keys = result->keys;
+    int64_t before = 0;
+    int64_t start_ms;
+    int64_t wait_ms;
+    bool ok;
+
+    while ((wait_ms = run->pace->ask(run->pace, chunk.expected_bytes, INT64_MAX / 2)) > 0)
+        if (!stop_sleep_ms(run->stop, wait_ms, error))
+            return false;
+    start_ms = clock_ms();
+    ok = log_position(run, &before, error) &&
+         take_blocks(run, flow, from, from + at_once, result, error) &&
+         log_position(run, &chunk.position, error);
+    chunk.grown = chunk.position > before ? chunk.position - before : 0;
+    chunk.rows = result->keys - keys;
+    chunk.bytes = chunk.rows * key_bytes(run);
+    chunk.busy_ms = clock_ms() - start_ms;
+    if (!ok)
+        chunk.position = 0;
+    run->pace->done(run->pace, &chunk);
+    return ok;
+}
+
 /* A small log, by the control session alone: starting a crew would take longer. */
 static bool pass_alone(struct run *run, const struct flow *flow, int64_t blocks, int64_t at_once,
                        struct replay_result *result, struct error *error)
@@ -138,7 +195,8 @@ static bool pass_alone(struct run *run, const struct flow *flow, int64_t blocks,
         return false;
     for (int64_t at = 0; at < blocks; at += at_once)
         if (!stop_check(run->stop, error) ||
-            !take_blocks(run, flow, at, at + at_once, result, error))
+            !paced_blocks(run, flow, at, at_once, at_once < blocks - at ? at_once : blocks - at,
+                          result, error))
             return false;
     return true;
 }
@@ -245,6 +303,7 @@ static bool pass_by_crew(struct run *run, const struct flow *flow, int64_t at_on
 {
     struct pass pass = {
         .flow = flow,
+        .key_bytes = key_bytes(run),
         /* Workers with different rows of an exchange would wait for each other. */
         .buckets = flow->hashable && !flow->collides ? (int)run->job.settings.workers : 1,
     };
@@ -254,7 +313,7 @@ static bool pass_by_crew(struct run *run, const struct flow *flow, int64_t at_on
         .prepare = pass_prepare,
         .chunk = pass_chunk,
         .work = &pass,
-        .units_first = BLOCKS_FIRST,
+        .units_first = BLOCKS_FIRST < at_once ? BLOCKS_FIRST : at_once,
         .units_max = at_once,
         .workers = pass.buckets,
     };
@@ -284,9 +343,9 @@ bool replay_pass(struct run *run, const struct flow *flow, struct replay_result 
         return false;
     bytes = size.a_bytes > size.b_bytes ? size.a_bytes : size.b_bytes;
     return (bytes <= SMALL_LOG_BYTES
-                ? pass_alone(run, flow, bytes / size.block_bytes, blocks_at_once(&state), result,
-                             error)
-                : pass_by_crew(run, flow, blocks_at_once(&state), result, error)) &&
+                ? pass_alone(run, flow, bytes / size.block_bytes, blocks_at_once(run, &state),
+                             result, error)
+                : pass_by_crew(run, flow, blocks_at_once(run, &state), result, error)) &&
            truncate_drained(run, flow, error);
 }
 

@@ -46,9 +46,10 @@ check engine/job engine/pg engine/base
     check copy $engine
     check copy/stream copy $engine
     check copy/kinds copy copy/stream $engine
-    # Not the job itself: the two interfaces that the engine offers to whoever decides its pace.
-    check throttle engine/job/pace.h engine/job/settings.h engine/pg engine/base
-    check bench engine/pg engine/base
+    # The governor works beside a job, and keeps in its facts which replicas it saw.
+    check throttle engine/job engine/pg engine/base
+    # Laws only, pure as they are: those of others (bench/laws.h), and a plant to run them in.
+    check bench throttle engine/pg engine/base
     check cli copy copy/stream copy/kinds throttle bench $engine
 }
 

@@ -60,6 +60,7 @@ struct run *iso_load(void)
         .connect = {.conninfo = t_conninfo(), .application_name = "pghaul test"},
         .log = &product.log,
         .stop = &product.stop,
+        .pace = pace_none(),
         .progress = &product.progress,
     };
     product.open = true;

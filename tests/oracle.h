@@ -57,7 +57,7 @@ static inline void nothing_of_ours_is_left(void)
 {
     t_expect("SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
              " WHERE n.nspname = 'pghaul' AND c.relkind IN ('r', 'S') AND c.relname NOT IN"
-             " ('version', 'job', 'phase', 'span', 'event', 'sample', 'job_id_seq',"
+             " ('version', 'job', 'phase', 'span', 'event', 'sample', 'pulse', 'job_id_seq',"
              " 'event_id_seq')",
              "0");
     t_expect("SELECT count(*) FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace"

@@ -66,11 +66,52 @@ static void what_the_job_should_not_have_changed_is_noticed(void)
     t_expect_out(&result, "extra: column notes.nobody_asked integer");
 }
 
+/* -- throttle: short windows, so that only what happens is judged, not how fast -- */
+
+static void policies_are_measured_beside_each_other_with_a_slow_standby(void)
+{
+    static const char *const POLICIES[] = {"auto", "off", "law=gh-ost"};
+    static const char *const NUMBERS[] = {"rows_per_second", "within_percent", "told_percent",
+                                          "worst_mb",        "p99_ms",         "alone_p99_ms"};
+    const char *picture = t_format("%s/throttle.svg", sandbox_dir(t_sandbox()));
+    struct t_result result;
+
+    t_run_plain(&result, "bench", "throttle", "backfill", "--rows", "400000", "--seconds", "2",
+                "--runs", "1", "--policy", "auto", "--policy", "off", "--policy", "law=gh-ost",
+                "--svg", picture, "--json", NULL);
+    t_expect_status(&result, 0);
+    assert_true(number_of(&result, "load_rate") > 0);
+    assert_true(number_of(&result, "unthrottled.backfill.rows_per_second") > 0);
+    assert_true(number_of(&result, "unthrottled.backfill.wal_mb_per_second") >
+                number_of(&result, "unthrottled.backfill.replay_mb_per_second"));
+    for (size_t i = 0; i < sizeof(POLICIES) / sizeof(POLICIES[0]); i++)
+        for (size_t j = 0; j < sizeof(NUMBERS) / sizeof(NUMBERS[0]); j++)
+            (void)number_of(&result, t_format("backfill.%s.%s", POLICIES[i], NUMBERS[j]));
+    assert_true(number_of(&result, "backfill.off.rows_per_second") > 0);
+    assert_true(number_of(&result, "limits.errors of the load.value") == 0);
+    t_run_program(&result, "grep", "-c", "polyline", picture, NULL);
+    t_expect_status(&result, 0);
+}
+
+static void a_throttle_bench_needs_a_server_of_its_own(void)
+{
+    struct t_result result;
+
+    t_run(&result, "bench", "throttle", NULL);
+    t_expect_status(&result, 2);
+    t_expect_err(&result, "a sandbox of its own");
+    t_run_plain(&result, "bench", "throttle", "index", NULL);
+    t_expect_status(&result, 2);
+    t_expect_err(&result, "backfill or alter");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         t_test(a_serial_key_becomes_bigint_under_a_load),
         t_test(what_the_job_should_not_have_changed_is_noticed),
+        t_test(policies_are_measured_beside_each_other_with_a_slow_standby),
+        t_test(a_throttle_bench_needs_a_server_of_its_own),
     };
 
     return T_MAIN(tests);

@@ -332,13 +332,21 @@ static void a_connection_limit_is_said_and_resume_goes_on(void)
           " current_database()); END $$");
     before = definition();
     few = t_conninfo_as("few");
-    t_run_plain(&result, "alter", "orders", "-d", few, "-s", "retry.limit=1s", NULL);
+    t_run_plain(&result, "alter", "orders", "-d", few, "-s", "retry.limit=1s", "--max-lag", "off",
+                NULL);
     t_expect_status(&result, 1);
     t_expect_err(&result, "connection");
     t_expect_err(&result, "CONNECTION LIMIT");
+    /* One session is not enough to look at the server beside the work. */
     t_sql("ALTER ROLE few CONNECTION LIMIT 1");
-    t_run_plain(&result, "alter", "orders", "-d", few, "-s", "retry.limit=1s", "--job", "job",
+    t_run_plain(&result, "alter", "orders", "-d", few, "-s", "retry.limit=1s", "--max-lag", "off",
                 NULL);
+    t_expect_status(&result, 1);
+    t_expect_err(&result, "connection");
+    same_definition(before);
+    t_sql("ALTER ROLE few CONNECTION LIMIT 2");
+    t_run_plain(&result, "alter", "orders", "-d", few, "-s", "retry.limit=1s", "--max-lag", "off",
+                "--job", "job", NULL);
     t_expect_status(&result, 1);
     t_expect_err(&result, "connection");
     t_expect_err(&result, "pghaul resume job");

@@ -208,7 +208,7 @@ static void expect_nothing_left_but_history(void)
              "'pghaul'::regnamespace\n"
              "   AND relkind IN ('r', 'v', 'm', 'S') AND relname NOT IN ('version', 'job', "
              "'phase', 'span', 'event',\n"
-             "       'sample', 'job_id_seq', 'event_id_seq')",
+             "       'sample', 'pulse', 'job_id_seq', 'event_id_seq')",
              NULL);
     t_expect(
         "SELECT string_agg(proname, ' ') FROM pg_proc WHERE pronamespace = 'pghaul'::regnamespace",

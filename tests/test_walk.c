@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/job/pace.h"
 #include "engine/job/schema.h"
 #include "engine/job/walk.h"
-#include "throttle/policy.h"
 
 static const char BOUND[] =
     "SELECT ARRAY[least(at + $3::bigint, hi)::text], at + $3::bigint >= hi, least($3::bigint, hi - "
@@ -53,7 +53,7 @@ static void start(struct fixture *fixture, int spans, int numbers)
         .connect = {.conninfo = t_conninfo(), .cancel_list = cancel_list_new()},
         .log = &fixture->log,
         .stop = &fixture->stop,
-        .pace = policy_new(),
+        .pace = pace_none(),
         .progress = &fixture->progress,
         .job = {.kind = "walk",
                 .table_schema = "public",
@@ -88,7 +88,6 @@ static void end(struct fixture *fixture)
 {
     session_close(fixture->run.session);
     cancel_list_free((struct cancel_list *)fixture->run.connect.cancel_list);
-    policy_free(fixture->run.pace);
     progress_deinit(&fixture->progress);
     log_deinit(&fixture->log);
     job_deinit(&fixture->run.job);

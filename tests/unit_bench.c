@@ -10,6 +10,7 @@
 #include "bench/program.h"
 #include "bench/report.h"
 #include "bench/traffic.h"
+#include "bench/watch.h"
 #include "engine/base/clock.h"
 #include "tests/harness.h"
 
@@ -149,6 +150,64 @@ static void a_report_for_people_has_tables(void)
                         "  alter       12           yes\n");
 }
 
+/* ------------------------------------------------------------------------------------- samples */
+
+/* 60 s, ten looks a second; rows grow by `early` a second for `seconds`, then by `late`. */
+static struct watch_samples trace(double early, double seconds, double late)
+{
+    static struct watch_sample list[701];
+    double rows = 0;
+
+    for (int i = 0; i <= 700; i++) {
+        list[i] = (struct watch_sample){.seconds = i / 10.0, .wal = i * 1e6, .rows = rows};
+        rows += (list[i].seconds < seconds ? early : late) / 10;
+    }
+    return (struct watch_samples){list, 701};
+}
+
+static void time_beyond_a_limit_is_counted_as_time_not_as_looks(void)
+{
+    /* Looks fail between 1.1 s and 9 s: what was seen before counts on. */
+    struct watch_sample list[] = {{.seconds = 0, .behind = 5},    {.seconds = 1, .behind = 5},
+                                  {.seconds = 1.1, .behind = 20}, {.seconds = 5, .behind = NAN},
+                                  {.seconds = 9, .behind = 5},    {.seconds = 11, .behind = 30}};
+    const struct watch_samples samples = {list, 6};
+    const struct stretch all = {0, 10};
+    const struct stretch late = {9.5, 10};
+
+    assert_true(fabs(watch_within(&samples, &all, WATCH_BEHIND, 10) - 2.1) < 1e-9);
+    assert_true(fabs(watch_within(&samples, &late, WATCH_BEHIND, 10) - 0.5) < 1e-9);
+    assert_true(watch_worst(&samples, &all, WATCH_BEHIND) == 20);
+    assert_true(isnan(watch_worst(&samples, &late, WATCH_BEHIND)));
+    assert_true(fabs(watch_at(&samples, 10, WATCH_BEHIND) - 17.5) < 1e-9);
+    assert_true(isnan(watch_at(&samples, 12, WATCH_BEHIND)));
+}
+
+static void a_rate_is_that_of_its_stretch(void)
+{
+    const struct watch_samples samples = trace(100, 20, 300);
+    const struct stretch both = {10.05, 30.05};
+
+    assert_true(fabs(watch_rate(&samples, &both, WATCH_ROWS) - 200) < 2);
+    assert_true(fabs(watch_rate(&samples, &both, WATCH_WAL) - 1e7) < 1);
+    assert_true(fabs(watch_frequency(&samples, &both) - 10) < 0.1);
+}
+
+static void settling_is_the_time_until_the_speed_stays(void)
+{
+    const struct stretch window = {5, 65};
+    struct watch_samples samples = trace(100, 0, 300);
+
+    assert_true(watch_settling(&samples, &window) == 0);
+    samples = trace(100, 20, 300);
+    assert_true(watch_settling(&samples, &window) > 15);
+    assert_true(watch_settling(&samples, &window) < 20.1);
+    samples = trace(100, 60, 300); /* too late to call it settled */
+    assert_true(isnan(watch_settling(&samples, &window)));
+    samples = trace(0, 0, 0);
+    assert_true(isnan(watch_settling(&samples, &window)));
+}
+
 /* ------------------------------------------------------------------------------------ programs */
 
 static void keep_lines(void *arg, const char *line)
@@ -173,6 +232,29 @@ static void a_program_is_read_line_by_line(void)
     assert_string_equal(text_string(&result.messages), "two\n");
     assert_string_equal(text_string(&lines), "<one><three>");
     assert_true(result.memory_bytes_max > 0);
+    program_result_deinit(&result);
+}
+
+static bool after_three_looks(void *arg, pid_t pid)
+{
+    assert_true(pid > 1);
+    return ++*(int *)arg == 3;
+}
+
+static void a_program_of_which_one_has_seen_enough_is_asked_to_end(void)
+{
+    static const char *const SCRIPT[] = {
+        "sh", "-c", "trap 'echo asked; exit 5' INT; while :; do sleep 0.1; done", NULL};
+    struct program_result result;
+    struct error error = {0};
+    int looks = 0;
+
+    assert_true(
+        program_run(&(struct program){.argv = SCRIPT, .enough = after_three_looks, .arg = &looks},
+                    &result, &error));
+    assert_int_equal(result.status, 5);
+    assert_int_equal(looks, 3);
+    assert_string_equal(text_string(&result.output), "asked\n");
     program_result_deinit(&result);
 }
 
@@ -568,6 +650,10 @@ int main(void)
         t_test(a_report_in_json_is_one_line),
         t_test(a_report_for_people_has_tables),
         t_test(a_program_is_read_line_by_line),
+        t_test(time_beyond_a_limit_is_counted_as_time_not_as_looks),
+        t_test(a_rate_is_that_of_its_stretch),
+        t_test(settling_is_the_time_until_the_speed_stays),
+        t_test(a_program_of_which_one_has_seen_enough_is_asked_to_end),
         t_test(a_program_gets_our_environment_and_its_own),
         t_test(a_program_that_fails_or_is_missing_is_an_error_that_says_so),
         t_test(orders_look_like_orders),

@@ -107,6 +107,62 @@ static void workers_are_a_setting(void **state)
     options_deinit(&options);
 }
 
+/* The settings that a command line makes, a line each. */
+static void expect_settings(const char *line, const char *expected)
+{
+    struct options options;
+    struct error error = {0};
+    TEXT_AUTO got = {0};
+
+    assert_true(parse(line, &options, &error));
+    for (int i = 0; i < options.settings.count; i++) {
+        text_separate(&got, "\n");
+        text_append(&got, options.settings.values[i]);
+    }
+    assert_string_equal(text_string(&got), expected);
+    options_deinit(&options);
+}
+
+static void max_lag_is_a_size_or_a_time_or_off(void **state)
+{
+    (void)state;
+    expect_settings("alter t --max-lag 16MB", "limit.replica-lag-bytes=16MB");
+    expect_settings("backfill t --max-lag=1.5s", "limit.replica-lag-time=1.5s");
+    expect_settings("column drop t c --max-lag 2min", "limit.replica-lag-time=2min");
+    expect_settings("index t i --max-lag off", "limit.replica-lag-bytes=off\n"
+                                               "limit.replica-lag-time=off\n"
+                                               "limit.replicas-missing=off");
+    /* The last one counts, whichever way it is given. */
+    expect_settings("validate t --max-lag off -s limit.replica-lag-bytes=1GB",
+                    "limit.replica-lag-bytes=off\nlimit.replica-lag-time=off\n"
+                    "limit.replicas-missing=off\nlimit.replica-lag-bytes=1GB");
+}
+
+static void what_is_no_lag_is_refused(void **state)
+{
+    static const char *const WRONG[] = {"64",  "0",       "1.5", "64bananas", "-64MB", "nan",
+                                        "inf", "1e400MB", "on",  "MB",        "OFF"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++) {
+        TEXT_AUTO line = {0};
+        TEXT_AUTO message = {0};
+
+        text_appendf(&line, "alter t --max-lag %s", WRONG[i]);
+        text_appendf(&message, "--max-lag cannot be \"%s\"", WRONG[i]);
+        expect_usage(text_string(&line), text_string(&message), "a size (64MB) or a time (2s)");
+    }
+}
+
+static void replicas_and_windows_are_settings(void **state)
+{
+    (void)state;
+    expect_settings("alter t --replica host=a --replica host=b --window 01:00-05:00",
+                    "replica=host=a\nreplica=host=b\nwindow=01:00-05:00");
+    expect_usage("status --window 01:00-05:00", "status has no option --window", "status --help");
+    expect_usage("alter t --replica", "--replica needs a value", "--replica CONNINFO");
+}
+
 static void two_dashes_end_the_options(void **state)
 {
     struct options options;
@@ -453,6 +509,9 @@ int main(void)
         cmocka_unit_test(short_options_take_their_value_from_the_same_word),
         cmocka_unit_test(repeated_options_are_kept_in_order),
         cmocka_unit_test(workers_are_a_setting),
+        cmocka_unit_test(max_lag_is_a_size_or_a_time_or_off),
+        cmocka_unit_test(what_is_no_lag_is_refused),
+        cmocka_unit_test(replicas_and_windows_are_settings),
         cmocka_unit_test(two_dashes_end_the_options),
         cmocka_unit_test(cutover_is_ask_unless_it_is_now),
         cmocka_unit_test(help_needs_no_arguments),

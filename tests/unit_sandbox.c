@@ -2,6 +2,7 @@
 #include "tests/harness.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/standby.h"
 #include "engine/base/clock.h"
 
 enum { PATH_BYTES = 128 };
@@ -145,6 +147,118 @@ static void a_standby_follows_its_primary(void)
     sandbox_stop(sandbox);
 }
 
+/* -- the standby, made slow, deaf, late and absent -- */
+
+static void must(bool ok, const struct error *error)
+{
+    if (!ok)
+        t_fail("%s: %s", error->message, error->detail);
+}
+
+/* A table of about 40 MB, and as much log. */
+static void write_much(const struct sandbox *sandbox)
+{
+    char answer[PATH_BYTES];
+
+    ask(answer, sandbox_conninfo(sandbox),
+        "CREATE TABLE much AS SELECT repeat(i::text, 100) FROM generate_series(1, 80000) i");
+}
+
+/* Bytes of the primary's log that the standby has not replayed. */
+static double behind(const struct sandbox *sandbox)
+{
+    char here[PATH_BYTES];
+    char there[PATH_BYTES];
+
+    ask(here, sandbox_conninfo(sandbox), "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn");
+    ask(there, sandbox_standby_conninfo(sandbox),
+        "SELECT pg_last_wal_replay_lsn() - '0/0'::pg_lsn");
+    return strtod(here, NULL) - strtod(there, NULL);
+}
+
+static void wait_until_it_has_all(const struct sandbox *sandbox)
+{
+    for (int i = 0; i < 1000 && behind(sandbox) > 0; i++)
+        clock_sleep_ms(20);
+    assert_true(behind(sandbox) <= 0);
+}
+
+static void a_capped_standby_falls_behind_and_catches_up_when_it_is_let_go(void)
+{
+    static const struct standby_limit LIMITS[] = {{.bytes_per_second = 65536}, {.share = 0.0001}};
+
+    for (size_t i = 0; i < sizeof(LIMITS) / sizeof(LIMITS[0]); i++) {
+        struct sandbox *sandbox = start_sandbox(&(struct sandbox_options){.standby = true});
+        struct standby_cap *cap;
+        struct error error = {0};
+
+        wait_until_it_has_all(sandbox);
+        must(standby_cap_start(&cap, sandbox, &LIMITS[i], &error), &error);
+        clock_sleep_ms(300);
+        write_much(sandbox);
+        clock_sleep_ms(500);
+        assert_true(behind(sandbox) > 10e6);
+        standby_cap_set(cap, &(struct standby_limit){.bytes_per_second = INFINITY});
+        wait_until_it_has_all(sandbox);
+        standby_cap_set(cap, &LIMITS[i]);
+        standby_cap_stop(cap);
+        wait_for(sandbox_standby_conninfo(sandbox), "SELECT count(*) FROM much", "80000");
+        sandbox_stop(sandbox);
+    }
+}
+
+static void a_standby_can_be_paused_delayed_and_absent(void)
+{
+    struct sandbox *sandbox = start_sandbox(&(struct sandbox_options){.standby = true});
+    const char *primary = sandbox_conninfo(sandbox);
+    const char *standby = sandbox_standby_conninfo(sandbox);
+    struct error error = {0};
+    char answer[PATH_BYTES];
+
+    ask(answer, primary, "CREATE TABLE t AS SELECT 1 AS id");
+    wait_for(standby, "SELECT id FROM t", "1");
+    must(standby_pause(sandbox, true, &error), &error);
+    ask(answer, primary, "UPDATE t SET id = 2");
+    clock_sleep_ms(300);
+    ask(answer, standby, "SELECT id FROM t");
+    assert_string_equal(answer, "1");
+    must(standby_pause(sandbox, false, &error), &error);
+    wait_for(standby, "SELECT id FROM t", "2");
+
+    must(standby_delay(sandbox, "1h", &error), &error);
+    wait_for(standby, "SHOW recovery_min_apply_delay", "1h");
+    clock_sleep_ms(200);
+    ask(answer, primary, "UPDATE t SET id = 3");
+    clock_sleep_ms(300);
+    ask(answer, standby, "SELECT id FROM t");
+    assert_string_equal(answer, "2");
+    must(standby_delay(sandbox, "0", &error), &error);
+    wait_for(standby, "SELECT id FROM t", "3");
+
+    assert_true(sandbox_standby_pid(sandbox) > 1);
+    sandbox_standby_crash(sandbox);
+    assert_int_equal(sandbox_standby_pid(sandbox), 0);
+    wait_for(primary, "SELECT count(*) FROM pg_stat_replication", "0");
+    must(sandbox_standby_start(sandbox, &error), &error);
+    ask(answer, primary, "UPDATE t SET id = 4");
+    wait_for(standby, "SELECT id FROM t", "4");
+    sandbox_stop(sandbox);
+}
+
+static void without_a_standby_there_is_nothing_to_cap(void)
+{
+    struct standby_cap *cap;
+    struct error error = {0};
+
+    assert_false(
+        standby_cap_start(&cap, t_sandbox(), &(struct standby_limit){.share = 0.5}, &error));
+    assert_null(cap);
+    assert_non_null(strstr(error.message, "no standby"));
+    assert_int_equal(sandbox_standby_pid(t_sandbox()), 0);
+    assert_false(standby_pause(t_sandbox(), true, &error));
+    standby_cap_stop(NULL);
+}
+
 static void settings_that_are_given_win(void)
 {
     static const char *const GIVEN[] = {"wal_level = logical", "work_mem = '7MB'", NULL};
@@ -173,7 +287,10 @@ static void a_wrong_setting_is_reported_and_leaves_nothing(void)
     assert_int_equal(rmdir(dir), 0); /* the user's folder, empty again */
 }
 
-/* Starts a sandbox in a process of its own; gives that process, the folder and the server. */
+/*
+ * Starts a sandbox in a process of its own; gives that process, the folder and the server. The
+ * standby's startup process is stopped nearly all the time.
+ */
 static pid_t start_in_a_process(char dir[PATH_BYTES], int *postmaster)
 {
     int channel[2];
@@ -186,7 +303,9 @@ static pid_t start_in_a_process(char dir[PATH_BYTES], int *postmaster)
         struct error error;
         int pid;
 
-        if (!sandbox_start(&sandbox, &(struct sandbox_options){.standby = true}, &error))
+        if (!sandbox_start(&sandbox, &(struct sandbox_options){.standby = true}, &error) ||
+            !standby_cap_start(&(struct standby_cap *){NULL}, sandbox,
+                               &(struct standby_limit){.share = 0.001}, &error))
             _exit(1);
         pid = sandbox_postmaster_pid(sandbox);
         snprintf(dir, PATH_BYTES, "%s", sandbox_dir(sandbox));
@@ -329,6 +448,9 @@ int main(void)
         t_test(the_server_does_not_run_as_root),
         t_test(committed_rows_survive_a_crash),
         t_test(a_standby_follows_its_primary),
+        t_test(a_capped_standby_falls_behind_and_catches_up_when_it_is_let_go),
+        t_test(a_standby_can_be_paused_delayed_and_absent),
+        t_test(without_a_standby_there_is_nothing_to_cap),
         t_test(settings_that_are_given_win),
         t_test(a_wrong_setting_is_reported_and_leaves_nothing),
         t_test(a_sandbox_ends_with_its_process_even_by_kill_9),

@@ -11,6 +11,7 @@
 #include "copy/leave.h"
 #include "copy/load.h"
 #include "copy/replay.h"
+#include "copy/settle.h"
 #include "copy/shadow.h"
 #include "copy/verify.h"
 #include "engine/pg/sqlstate.h"
@@ -70,7 +71,7 @@ static const struct phase PHASES[] = {
     {"load", "copy all rows, in chunks", "ACCESS SHARE for each chunk", true, load_plan,
      load_forward, load_print},
     {"purge", "delete rows that changed meanwhile from the copy", "none", true, purge_plan,
-     purge_forward, purge_print, true},
+     purge_forward, purge_print, true, purge_plan_writes},
     {"index", "build indexes and constraints, analyze", "none", false, NULL, build_forward,
      index_print, true},
     {"catch-up", "replay the change log until it stays small", "ACCESS SHARE, short", false, NULL,
@@ -145,9 +146,9 @@ static bool alter_cutover(struct run *run, struct error *error)
     bool fresh;
 
     for (;;) {
-        if (!may_cutover(run, error) || !verify_fresh(run, &fresh, error) ||
-            (!fresh && !verify_again(run, error)) || !run_lead(run, error) ||
-            !may_cutover(run, error))
+        if (!may_cutover(run, error) || !pace_phase_begin(run, error) ||
+            !verify_fresh(run, &fresh, error) || (!fresh && !verify_again(run, error)) ||
+            !run_lead(run, error) || !may_cutover(run, error))
             return false;
         if (cutover_swap(run, FLOW_FORWARD, false, error))
             return run_unlead(run, error);

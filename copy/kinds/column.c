@@ -6,6 +6,7 @@
 
 #include "copy/kinds/column_name.h"
 #include "copy/kinds/column_parts.h"
+#include "copy/standby.h"
 #include "engine/job/walk.h"
 #include "engine/pg/sql.h"
 
@@ -273,9 +274,10 @@ static bool column_cutover(struct run *run, struct error *error)
         return true;
     if (!job_is(&run->job, "ready") && job_open(&run->job) && !reach_ready(run, error))
         return false;
-    return lead_in(run, "ready", "cutover", error) && (run->force || refuse_used(run, error)) &&
-           column_check_before(run, error) && run_until(run, column_swap, "cut_over", error) &&
-           run_unlead(run, error);
+    return pace_phase_begin(run, error) && lead_in(run, "ready", "cutover", error) &&
+           (run->force || refuse_used(run, error)) &&
+           standby_wait_readers(run, column_plan_of(run)->table_oid, error) &&
+           column_check_before(run, error) && run_until(run, column_swap, "cut_over", error) && run_unlead(run, error);
 }
 
 /* Has the old column its name back already, and only the rest is not done? */

@@ -4,6 +4,7 @@
 #include "copy/kinds/column_parts.h"
 #include "copy/lock.h"
 #include "copy/statement.h"
+#include "copy/unpaced.h"
 #include "engine/pg/sql.h"
 
 /* -------------------------------------------------------------------------------------- what is
@@ -475,8 +476,15 @@ static bool verify(struct run *run, struct verified *verified, struct error *err
 bool column_verify_forward(struct run *run, struct error *error)
 {
     struct verified verified = {0};
-    bool ok = verify(run, &verified, error);
+    struct unpaced unpaced;
+    bool ok;
 
+    if (!unpaced_scan(run->session, column_plan_of(run)->table_oid, &unpaced, error) ||
+        !pace_unpaced_begin(run, "comparison of the columns", unpaced.wal_bytes, unpaced.seconds,
+                            error))
+        return false;
+    ok = verify(run, &verified, error);
+    pace_unpaced_end(run);
     text_deinit(&verified.armed);
     return ok;
 }

@@ -3,6 +3,7 @@
 #include "copy/kinds/column_not_null_parts.h"
 #include "copy/lock.h"
 #include "copy/statement.h"
+#include "copy/unpaced.h"
 #include "engine/pg/sql.h"
 #include "engine/pg/sqlstate.h"
 
@@ -148,15 +149,22 @@ bool not_null_scan(struct run *run, const struct not_null *not_null, bool *found
         .heeds_abort = true,
     };
     TEXT_AUTO sql = {0};
+    struct unpaced unpaced;
     bool set = false;
     bool gave_way;
+    bool ok;
 
     *found = false;
     if (!is_set(run, not_null, &set, error) || set)
         return set;
     scan_sql(not_null, &sql);
     statement.sql = text_string(&sql);
-    if (statement_run(run, &statement, &gave_way, error))
+    if (!unpaced_scan(run->session, not_null->constraint->table_oid, &unpaced, error) ||
+        !pace_unpaced_begin(run, statement.what, unpaced.wal_bytes, unpaced.seconds, error))
+        return false;
+    ok = statement_run(run, &statement, &gave_way, error);
+    pace_unpaced_end(run);
+    if (ok)
         return true;
     if (strcmp(error->sqlstate, SQLSTATE_NOT_NULL_VIOLATION) != 0)
         return false;

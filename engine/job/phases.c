@@ -78,20 +78,9 @@ bool kind_is_past_ready(const struct kind *kind, const char *phase)
     return ready != NULL && at != NULL && at > ready;
 }
 
-/* Records that the phase runs, with whatever its plan writes, in one transaction. A phase that runs
- * already is left. */
-static bool start_phase(struct run *run, const struct phase *phase, struct error *error)
+/* The transaction that starts a phase, with whatever its plan writes. */
+static bool plan_phase(struct run *run, const struct phase *phase, struct error *error)
 {
-    ROWS_AUTO rows = {0};
-    bool pending;
-
-    if (!session_query(run->session, &rows,
-                       "SELECT state FROM pghaul.phase WHERE job = $1::bigint AND name = $2",
-                       PARAMS(NUMBER(run->job.id), phase->name), error))
-        return false;
-    pending = rows_count(&rows) == 1 && strcmp(rows_text(&rows, 0, 0), "running") != 0;
-    if (!pending)
-        return true;
     if (session_begin(run->session, error) && (phase->plan == NULL || phase->plan(run, error)) &&
         session_execute(
             run->session,
@@ -103,6 +92,32 @@ static bool start_phase(struct run *run, const struct phase *phase, struct error
         return true;
     session_rollback(run->session);
     return false;
+}
+
+/* Records that the phase runs. A phase that runs already is left. */
+static bool start_phase(struct run *run, const struct phase *phase, struct error *error)
+{
+    struct pace_unpaced unpaced = {0};
+    ROWS_AUTO rows = {0};
+    bool pending;
+    bool ok;
+
+    if (!session_query(run->session, &rows,
+                       "SELECT state FROM pghaul.phase WHERE job = $1::bigint AND name = $2",
+                       PARAMS(NUMBER(run->job.id), phase->name), error))
+        return false;
+    pending = rows_count(&rows) == 1 && strcmp(rows_text(&rows, 0, 0), "running") != 0;
+    if (!pending)
+        return true;
+    if (phase->plan_writes != NULL && !phase->plan_writes(run, &unpaced, error))
+        return false;
+    if (unpaced.what == NULL)
+        return plan_phase(run, phase, error);
+    if (!pace_unpaced_begin(run, unpaced.what, unpaced.wal_bytes, unpaced.seconds, error))
+        return false;
+    ok = plan_phase(run, phase, error);
+    pace_unpaced_end(run);
+    return ok;
 }
 
 /* The phase is done, the next one is current, and perhaps the job ready: one synchronous
@@ -154,7 +169,7 @@ static bool lead_phase(struct run *run, const struct kind *kind, const struct ph
 {
     progress_start(run->progress, phase->name, 0, 0);
     log_verbose(run->log, "phase %s: %s", phase->name, phase->what);
-    if (start_phase(run, phase, error) && (phase->forward == NULL || phase->forward(run, error)))
+    if (pace_phase_begin(run, error) && start_phase(run, phase, error) && (phase->forward == NULL || phase->forward(run, error)))
         return finish_phase(run, kind, phase, error);
     session_rollback(run->session);
     if (error->code == ERROR_AGAIN && kind->again != NULL) {

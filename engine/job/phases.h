@@ -41,6 +41,9 @@ struct phase {
      * and sessions of a process that was killed may still be at work there; or it only reads, and
      * nobody queues behind it. */
     bool outwaits_locks;
+    /* What the plan will write, when that is so much that it must wait for its turn (pace.h); a
+     * `what` of NULL: not so much. Asked before the transaction. NULL: next to nothing, ever. */
+    bool (*plan_writes)(struct run *run, struct pace_unpaced *unpaced, struct error *error);
 };
 
 /* What a job of this kind shows beside its row, now. -1: does not apply. */

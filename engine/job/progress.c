@@ -59,6 +59,13 @@ void progress_moving(struct progress *progress)
     pthread_mutex_unlock(&progress->mutex);
 }
 
+void progress_throttle(struct progress *progress, const char *text)
+{
+    pthread_mutex_lock(&progress->mutex);
+    snprintf(progress->view.throttle, sizeof(progress->view.throttle), "%s", text);
+    pthread_mutex_unlock(&progress->mutex);
+}
+
 struct progress_view progress_view(struct progress *progress)
 {
     struct progress_view view;

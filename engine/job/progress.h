@@ -13,7 +13,8 @@
 
 struct progress_view {
     char phase[32];
-    char reason[256]; /* why nothing moves; empty when it does */
+    char reason[256];   /* why nothing moves; empty when it does */
+    char throttle[512]; /* what slows it down, or keeps it from beginning; empty for nothing */
     int64_t done;     /* units of the phase: rows as a rule */
     int64_t total;    /* 0: unknown */
     int64_t since_us; /* monotonic start of the phase */
@@ -34,6 +35,8 @@ void progress_retry(struct progress *progress);
 /* What is in the way (a lock holder, the pace, a pause), until progress_moving(). */
 void progress_reason(struct progress *progress, const char *format, ...) PRINTF_LIKE(2, 3);
 void progress_moving(struct progress *progress);
+/* What the governor gives way to now; "" for nothing. */
+void progress_throttle(struct progress *progress, const char *text);
 struct progress_view progress_view(struct progress *progress);
 
 #endif

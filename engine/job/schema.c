@@ -91,7 +91,31 @@ static const char VERSION_2[] =
     "    ADD COLUMN refused bigint NOT NULL DEFAULT 0, ADD COLUMN skipped bigint NOT NULL DEFAULT "
     "0;\n";
 
-static const char *const UPGRADES[SCHEMA_VERSION] = {VERSION_1, VERSION_2};
+/*
+ * What a governor found and decided (throttle/governor.h), a row a second of each process; thinner
+ * with age. rate: bytes of log that its chunks may write a second, NULL for no limit; signal, who,
+ * value and limit_value: what binds, for `seconds` now, NULL for nothing; reason: the same in words.
+ *
+ * pulse is one row of each process that works on a job: it shows that the process lives, is what
+ * its latency probe writes, tells a replica that is asked directly how old its newest commit is,
+ * and says how much the process has written, for those that share what all may write.
+ */
+static const char VERSION_3[] =
+    "ALTER TABLE pghaul.sample\n"
+    "    ADD COLUMN pid int, ADD COLUMN rate double precision, ADD COLUMN workers int,\n"
+    "    ADD COLUMN signal text, ADD COLUMN who text, ADD COLUMN value double precision,\n"
+    "    ADD COLUMN limit_value double precision, ADD COLUMN seconds double precision,\n"
+    "    ADD COLUMN reason text, ADD COLUMN signals jsonb;\n"
+    "CREATE TABLE pghaul.pulse (\n"
+    "    job bigint NOT NULL REFERENCES pghaul.job ON DELETE CASCADE,\n"
+    "    pid int NOT NULL,\n" /* of the governor's session */
+    "    at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
+    "    priority int NOT NULL,\n"
+    "    written bigint NOT NULL DEFAULT 0,\n" /* bytes of log, by its chunks */
+    "    wants boolean NOT NULL DEFAULT false,\n" /* it could write more than it may */
+    "    CONSTRAINT pghaul_pulse_pk PRIMARY KEY (job, pid)) WITH (fillfactor = 50);\n";
+
+static const char *const UPGRADES[SCHEMA_VERSION] = {VERSION_1, VERSION_2, VERSION_3};
 
 /* Two processes that start at once must not create twice. The number is arbitrary and ours:
  * 'pghaul' in ASCII. */
@@ -154,7 +178,7 @@ static const char LOOK[] =
     "    SELECT 4, format('pghaul.%I belongs to %I', relname, pg_get_userbyid(relowner)),\n"
     "           relowner, NULL\n"
     "      FROM relation\n"
-    "     WHERE relname IN ('version', 'job', 'phase', 'span', 'event', 'sample')\n"
+    "     WHERE relname IN ('version', 'job', 'phase', 'span', 'event', 'sample', 'pulse')\n"
     "       AND (relowner NOT IN (SELECT role FROM trusted) OR relkind <> 'r')\n"
     "    UNION ALL\n"
     "    SELECT 5, format('function %s belongs to %I', p.oid::regprocedure,\n"

@@ -13,7 +13,7 @@
 
 #include "engine/pg/session.h"
 
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 
 /* Why schema pghaul must not be touched; `what` NULL: nothing is known against it. */
 struct distrust {

@@ -1,146 +1,15 @@
 #include "engine/job/settings.h"
+#include "engine/job/settings_units.h"
+#include "engine/job/window.h"
+#include "engine/pg/conninfo.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <jansson.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define KB INT64_C(1024)
-#define MB (KB * 1024)
-#define GB (MB * 1024)
-#define TB (GB * 1024)
-#define SECOND INT64_C(1000)
-#define MINUTE (SECOND * 60)
-#define HOUR (MINUTE * 60)
-#define DAY (HOUR * 24)
-
-#define AT(field) offsetof(struct settings, field)
-
-const struct setting setting_table[] = {
-    {"order", SETTING_CHOICE, "auto", 0, 0, "auto|heap|key",
-     "how the source is walked: block by block, or by key", AT(order)},
-    {"workers", SETTING_COUNT, "2", 1, 64, NULL, "threads, and server sessions, of one process",
-     AT(workers)},
-    {"chunk.time", SETTING_TIME, "500ms", 10, MINUTE, NULL, "how long one transaction should take",
-     AT(chunk_time_ms)},
-    {"chunk.wal", SETTING_SIZE, "64MB", 64 * KB, GB, NULL, "how much one transaction should write",
-     AT(chunk_wal_bytes)},
-    {"chunk.rows", SETTING_COUNT, "1000", 1, 1000000000, NULL,
-     "backfill: rows of a worker's first chunk; the next follow chunk.time and chunk.wal",
-     AT(chunk_rows)},
-    {"span.size", SETTING_SIZE, "32MB", 64 * KB, TB, NULL,
-     "piece of the source that one worker takes at a time", AT(span_bytes)},
-    {"lock.timeout", SETTING_TIME, "100ms", 1, 10 * SECOND, NULL,
-     "what a writer may wait for one strong lock of ours, work under it included; less than half "
-     "of deadlock_timeout",
-     AT(lock_timeout_ms)},
-    {"lock.tries", SETTING_COUNT, "60", 1, 100000, NULL, "how often to try for a strong lock",
-     AT(lock_tries)},
-    {"cutover.wait", SETTING_TIME, "100ms", 1, 10 * SECOND, NULL,
-     "what a writer may wait for one try of the swap, all its locks and the work under them",
-     AT(cutover_wait_ms)},
-    {"cutover.hold", SETTING_TIME, "100ms", 10, MINUTE, NULL,
-     "how long one try of the swap may keep writers, waits and work; then it is given up and tried "
-     "again",
-     AT(cutover_hold_ms)},
-    {"snapshot.wait", SETTING_TIME, "10min", 0, 30 * DAY, NULL,
-     "how long to wait for old transactions: the cut-over for snapshots older than the copy; "
-     "index and validate where giving up loses no work",
-     AT(snapshot_wait_ms)},
-    {"log.budget", SETTING_SIZE, "0", 64 * KB, 1024 * TB, NULL,
-     "size of the change log at which the job begins anew; 0: 10GB or 10 % of the table, the "
-     "larger; a change counts from the next log on",
-     AT(log_budget_bytes),
-     "less than that is used up by a few statements, and the copy would begin anew for ever"},
-    {"verify.age", SETTING_TIME, "1h", 0, 365 * DAY, NULL,
-     "a verification older than this is repeated by cutover", AT(verify_age_ms)},
-    {"index.memory", SETTING_SIZE, "1GB", MB, TB, NULL, "memory of all index builds together",
-     AT(index_memory_bytes)},
-    {"retry.limit", SETTING_TIME, "10min", 0, 30 * DAY, NULL,
-     "how long to go on trying after a passing error", AT(retry_limit_ms)},
-    {"capture", SETTING_CHOICE, "statement", 0, 0, "statement|row", "how the triggers see changes",
-     AT(capture)},
-    {"ready", SETTING_CHOICE, "log", 0, 0, "log|dual-write",
-     "what the triggers write while a job is ready: keys, or the shadow itself", AT(ready)},
-    {"settle", SETTING_CHOICE, "on", 0, 0, "off|on",
-     "vacuum and freeze the new table before the swap", AT(settle)},
-    {"key", SETTING_NAMES, "", 0, 0, NULL,
-     "backfill: walk by the unique index on these columns, a list with commas", AT(key)},
-    {"bloat.budget", SETTING_SIZE, "0", MB, 1024 * TB, NULL,
-     "backfill: dead rows of the table at which it waits for a vacuum; 0: it does not",
-     AT(bloat_budget_bytes)},
-    {"vacuum", SETTING_CHOICE, "off", 0, 0, "off|on",
-     "backfill: vacuum the table itself when it comes to bloat.budget", AT(vacuum)},
-    {"triggers", SETTING_CHOICE, "fire", 0, 0, "fire|skip",
-     "backfill: whether the table's triggers fire; skip needs the right to set "
-     "session_replication_role",
-     AT(triggers)},
-    {"errors", SETTING_CHOICE, "stop", 0, 0, "stop|skip",
-     "backfill: a row that fails stops the job, or is recorded in pghaul.skipped_N and left",
-     AT(errors)},
-    {"policy", SETTING_POLICY, "off", 0, 0, NULL,
-     "how fast workers may go: off, or fixed=DELAY between chunks", AT(policy)},
-    {0},
-};
 
 static int64_t *number_at(struct settings *settings, const struct setting *setting)
 {
     return (int64_t *)((char *)settings + setting->offset);
-}
-
-/* A number and one of the units; the first unit is the one of a bare number. */
-struct unit {
-    const char *name;
-    int64_t factor;
-};
-
-static bool parse_with_unit(const char *text, const struct unit *units, int64_t *value)
-{
-    char *end;
-    double number;
-
-    errno = 0;
-    number = strtod(text, &end);
-    if (end == text || errno != 0 || !(number >= 0))
-        return false;
-    while (*end == ' ')
-        end++;
-    for (; units->name != NULL; units++)
-        if (*end == '\0' || strcmp(end, units->name) == 0) {
-            if (number * (double)units->factor > 9e18)
-                return false;
-            *value = (int64_t)(number * (double)units->factor);
-            return true;
-        }
-    return false;
-}
-
-static const struct unit TIME_UNITS[] = {{"ms", 1},   {"s", SECOND}, {"min", MINUTE}, {"m", MINUTE},
-                                         {"h", HOUR}, {"d", DAY},    {NULL, 0}};
-static const struct unit SIZE_UNITS[] = {{"B", 1},   {"kB", KB}, {"KB", KB}, {"MB", MB},
-                                         {"GB", GB}, {"TB", TB}, {NULL, 0}};
-
-bool setting_parse_time(const char *text, int64_t *ms)
-{
-    return parse_with_unit(text, TIME_UNITS, ms);
-}
-
-bool setting_parse_size(const char *text, int64_t *bytes)
-{
-    return parse_with_unit(text, SIZE_UNITS, bytes);
-}
-
-/* The largest unit that divides the value. */
-static void append_with_unit(struct text *out, int64_t value, const struct unit *units)
-{
-    const struct unit *best = units;
-
-    for (const struct unit *at = units; at->name != NULL; at++)
-        if (value != 0 && at->factor > best->factor && value % at->factor == 0)
-            best = at;
-    text_appendf(out, "%" PRId64 "%s", value / best->factor, value == 0 ? "" : best->name);
 }
 
 static const struct setting *find_setting(const char *name, size_t length)
@@ -167,36 +36,29 @@ static int choice_index(const char *choices, const char *value)
     return -1;
 }
 
-static bool policy_known(const char *value)
+static bool refuse(const struct setting *setting, const char *value, struct error *error)
 {
-    int64_t delay_ms;
-
-    return strcmp(value, "off") == 0 ||
-           (strncmp(value, "fixed=", 6) == 0 && setting_parse_time(value + 6, &delay_ms));
+    return error_set(error, ERROR_USAGE, "setting %s cannot be \"%s\"", setting->name, value);
 }
+
+/* ---------------------------------------------------------------------------------------- numbers
+ */
 
 static bool out_of_range(const struct setting *setting, const char *value, struct error *error)
 {
     TEXT_AUTO range = {0};
-    const struct unit *units = setting->type == SETTING_SIZE ? SIZE_UNITS : TIME_UNITS;
 
-    if (setting->type == SETTING_COUNT) {
-        text_appendf(&range, "%" PRId64 " to %" PRId64, setting->min, setting->max);
-    } else {
-        append_with_unit(&range, setting->min, units);
-        text_append(&range, " to ");
-        append_with_unit(&range, setting->max, units);
-    }
+    setting_append_number(setting, setting->min, &range);
+    text_append(&range, " to ");
+    setting_append_number(setting, setting->max, &range);
     if (strcmp(setting->default_value, "0") == 0)
         text_append(&range, ", or 0");
-    error_set(error, ERROR_USAGE, "setting %s cannot be \"%s\"", setting->name, value);
+    if (setting->limit)
+        text_append(&range, setting->on == NULL ? ", or off" : ", or on, or off");
+    refuse(setting, value, error);
     if (setting->why_min != NULL)
         error_detail(error, "%s", setting->why_min);
-    return error_hint(error, "it takes %s from %s",
-                      setting->type == SETTING_SIZE   ? "a size (64MB)"
-                      : setting->type == SETTING_TIME ? "a time (250ms)"
-                                                      : "a number",
-                      text_string(&range));
+    return error_hint(error, "it takes %s from %s", setting_takes(setting), text_string(&range));
 }
 
 /* A default of 0 stands for what the server or the table says. */
@@ -206,51 +68,181 @@ static bool in_range(const struct setting *setting, int64_t number)
            (number == 0 && strcmp(setting->default_value, "0") == 0);
 }
 
-static bool set_value(struct settings *settings, const struct setting *setting, const char *value,
-                      struct error *error)
+static bool set_number(struct settings *settings, const struct setting *setting, const char *value,
+                       struct error *error)
 {
-    int64_t number = 0;
+    const char *text = value;
+    int64_t number;
 
-    switch (setting->type) {
-    case SETTING_CHOICE:
-        number = choice_index(setting->choices, value);
-        if (number < 0) {
-            error_set(error, ERROR_USAGE, "setting %s cannot be \"%s\"", setting->name, value);
-            return error_hint(error, "it is one of %s", setting->choices);
-        }
-        break;
-    case SETTING_POLICY:
-        if (!policy_known(value) || strlen(value) >= sizeof(settings->policy)) {
-            error_set(error, ERROR_USAGE, "setting policy cannot be \"%s\"", value);
-            return error_hint(error, "it is off, or fixed=DELAY, as in fixed=250ms");
-        }
-        strcpy(settings->policy, value);
+    if (setting->limit && strcmp(value, "off") == 0) {
+        *number_at(settings, setting) = SETTING_OFF;
         return true;
-    case SETTING_NAMES:
-        if (strlen(value) >= sizeof(settings->key))
-            return error_set(error, ERROR_USAGE, "setting %s is too long", setting->name);
-        strcpy(settings->key, value);
-        return true;
-    case SETTING_COUNT: {
-        char *end;
-
-        errno = 0;
-        number = strtoll(value, &end, 10);
-        if (end == value || *end != '\0' || errno != 0)
-            return out_of_range(setting, value, error);
-        break;
     }
-    case SETTING_TIME:
-    case SETTING_SIZE:
-        if (!parse_with_unit(value, setting->type == SETTING_TIME ? TIME_UNITS : SIZE_UNITS,
-                             &number))
-            return out_of_range(setting, value, error);
-        break;
+    if (setting->on != NULL && strcmp(value, "on") == 0) {
+        text = setting->on;
+        if (strcmp(text, SETTING_ON_RELATIVE) == 0) {
+            *number_at(settings, setting) = SETTING_RELATIVE;
+            return true;
+        }
     }
-    if (setting->type != SETTING_CHOICE && !in_range(setting, number))
+    if (!setting_parse_number(setting, text, &number) || !in_range(setting, number))
         return out_of_range(setting, value, error);
     *number_at(settings, setting) = number;
     return true;
+}
+
+static bool set_choice(struct settings *settings, const struct setting *setting, const char *value,
+                       struct error *error)
+{
+    int index = choice_index(setting->choices, value);
+
+    if (index < 0) {
+        refuse(setting, value, error);
+        return error_hint(error, "it is one of %s", setting->choices);
+    }
+    *number_at(settings, setting) = index;
+    return true;
+}
+
+/* A limit whose "on" is one of something is a switch, and reads as one. */
+static void append_number(const struct settings *settings, const struct setting *setting,
+                          struct text *out)
+{
+    int64_t number = *number_at((struct settings *)settings, setting);
+
+    if (setting->limit && number == SETTING_OFF)
+        text_append(out, "off");
+    else if (setting->limit && number == SETTING_RELATIVE)
+        text_append(out, "on");
+    else if (number == 1 && setting->on != NULL && strcmp(setting->on, "1") == 0)
+        text_append(out, "on");
+    else
+        setting_append_number(setting, number, out);
+}
+
+/* ------------------------------------------------------------------------------------------ texts
+ */
+
+static char *text_at(struct settings *settings, const struct setting *setting)
+{
+    return (char *)settings + setting->offset;
+}
+
+/* Zeroes the rest, so that equal settings are equal bytes. */
+static bool store_text(struct settings *settings, const struct setting *setting, const char *text,
+                       struct error *error)
+{
+    if (strlen(text) >= setting->size) {
+        error_set(error, ERROR_USAGE, "setting %s is too long", setting->name);
+        return error_hint(error, "there is room for %zu bytes", setting->size - 1);
+    }
+    memset(text_at(settings, setting), 0, setting->size);
+    memcpy(text_at(settings, setting), text, strlen(text));
+    return true;
+}
+
+/* law=NAME is for pghaul bench: which laws there are is known above (throttle/law.h). */
+static bool set_policy(struct settings *settings, const struct setting *setting, const char *value,
+                       struct error *error)
+{
+    int64_t delay_ms;
+    bool known = strcmp(value, "auto") == 0 || strcmp(value, "off") == 0 ||
+                 (strncmp(value, "law=", 4) == 0 && value[4] != '\0') ||
+                 (strncmp(value, "fixed=", 6) == 0 && setting_parse_time(value + 6, &delay_ms));
+
+    if (!known || strlen(value) >= setting->size) {
+        refuse(setting, value, error);
+        return error_hint(error, "it is auto, or fixed=DELAY, as in fixed=250ms, or off");
+    }
+    return store_text(settings, setting, value, error);
+}
+
+static bool set_query(struct settings *settings, const struct setting *setting, const char *value,
+                      struct error *error)
+{
+    const char *sql;
+    double limit;
+
+    if (strcmp(value, "off") == 0)
+        return store_text(settings, setting, "", error);
+    if (!setting_parse_query(value, &limit, &sql)) {
+        refuse(setting, value, error);
+        return error_hint(error, "it takes a limit above 0 and a query that returns one number, as "
+                                 "in '100 SELECT count(*) FROM queue', or off");
+    }
+    return store_text(settings, setting, value, error);
+}
+
+static bool set_window(struct settings *settings, const struct setting *setting, const char *value,
+                       struct error *error)
+{
+    struct window window;
+
+    if (strcmp(value, "off") == 0)
+        value = "";
+    if (value[0] != '\0' && !window_parse(value, &window, error))
+        return error_context(error, "setting %s", setting->name);
+    return store_text(settings, setting, value, error);
+}
+
+/* Puts one conninfo behind those that `list` has, unless it is among them. */
+static bool add_replica(struct text *list, const char *conninfo, struct error *error)
+{
+    size_t length = strlen(conninfo);
+
+    if (!conninfo_check_stored(conninfo, error))
+        return error_context(error, "setting replica");
+    for (const char *at = text_string(list); at[0] != '\0'; at += at[0] == '\n')
+        if (strcspn(at, "\n") == length && memcmp(at, conninfo, length) == 0)
+            return true;
+        else
+            at += strcspn(at, "\n");
+    text_separate(list, "\n");
+    text_append(list, conninfo);
+    return true;
+}
+
+/* `value` is one conninfo, or several, one a line, as they are stored. */
+static bool set_replicas(struct settings *settings, const struct setting *setting,
+                         const char *value, struct error *error)
+{
+    TEXT_AUTO list = {0};
+
+    if (value[0] != '\0')
+        text_append(&list, text_at(settings, setting));
+    for (const char *at = value; at[0] != '\0'; at += at[0] == '\n') {
+        TEXT_AUTO conninfo = {0};
+
+        text_append_bytes(&conninfo, at, strcspn(at, "\n"));
+        at += conninfo.used;
+        if (conninfo.used > 0 && !add_replica(&list, text_string(&conninfo), error))
+            return false;
+    }
+    return store_text(settings, setting, text_string(&list), error);
+}
+
+/* -------------------------------------------------------------------------------------------- all
+ */
+
+static bool set_value(struct settings *settings, const struct setting *setting, const char *value,
+                      struct error *error)
+{
+    switch (setting->type) {
+    case SETTING_CHOICE:
+        return set_choice(settings, setting, value, error);
+    case SETTING_POLICY:
+        return set_policy(settings, setting, value, error);
+    case SETTING_NAMES:
+        return store_text(settings, setting, value, error);
+    case SETTING_QUERY:
+        return set_query(settings, setting, value, error);
+    case SETTING_REPLICAS:
+        return set_replicas(settings, setting, value, error);
+    case SETTING_WINDOW:
+        return set_window(settings, setting, value, error);
+    default:
+        return set_number(settings, setting, value, error);
+    }
 }
 
 void settings_init(struct settings *settings)
@@ -284,31 +276,25 @@ bool settings_set(struct settings *settings, const char *assignment, struct erro
 void settings_value(const struct settings *settings, const struct setting *setting,
                     struct text *out)
 {
-    int64_t number = setting->type == SETTING_POLICY || setting->type == SETTING_NAMES
-                         ? 0
-                         : *number_at((struct settings *)settings, setting);
     const char *choice = setting->choices;
+    const char *text;
 
     switch (setting->type) {
     case SETTING_CHOICE:
-        for (int64_t i = 0; i < number; i++)
+        for (int64_t i = 0; i < *number_at((struct settings *)settings, setting); i++)
             choice = strchr(choice, '|') + 1;
         text_append_bytes(out, choice, strcspn(choice, "|"));
         break;
     case SETTING_POLICY:
-        text_append(out, settings->policy);
-        break;
     case SETTING_NAMES:
-        text_append(out, settings->key);
+    case SETTING_QUERY:
+    case SETTING_REPLICAS:
+    case SETTING_WINDOW:
+        text = text_at((struct settings *)settings, setting);
+        text_append(out, text[0] == '\0' ? setting->default_value : text);
         break;
-    case SETTING_COUNT:
-        text_appendf(out, "%" PRId64, number);
-        break;
-    case SETTING_TIME:
-        append_with_unit(out, number, TIME_UNITS);
-        break;
-    case SETTING_SIZE:
-        append_with_unit(out, number, SIZE_UNITS);
+    default:
+        append_number(settings, setting, out);
         break;
     }
 }

@@ -43,16 +43,54 @@ struct settings {
     int64_t triggers;           /* enum setting_triggers */
     int64_t errors;             /* enum setting_errors */
     char key[512];              /* columns of a unique index, to walk by; "": the key */
-    char policy[64];            /* off, fixed=DELAY */
+    char policy[64];            /* auto, fixed=DELAY, off; law=NAME for bench (throttle/law.h) */
+
+    /* What a job gives way to (throttle/signal.h). A limit is SETTING_OFF, or SETTING_RELATIVE
+     * where the signal has a baseline, or > 0. */
+    int64_t limit_replica_lag_bytes;
+    int64_t limit_replica_lag_ms;
+    int64_t limit_replicas_missing; /* how many make it wait: 1 */
+    int64_t limit_slot_retained_bytes;
+    int64_t limit_slot_wal_left_percent;
+    int64_t limit_wal_rate_bytes; /* a second, of all together */
+    int64_t limit_archiver_backlog_bytes;
+    int64_t limit_checkpoints_requested; /* in ten minutes */
+    int64_t limit_active_sessions;
+    int64_t limit_commit_wait; /* sessions */
+    int64_t limit_blocked_by_us;
+    int64_t limit_foreground_latency; /* thousandths of the baseline */
+    int64_t limit_dead_tuples;
+    int64_t limit_xmin_age; /* transactions */
+    int64_t limit_vacuum_running;
+    int64_t limit_disk_bytes;
+    char limit_query[2048];   /* "VALUE SELECT ..": a number and SQL; "": off */
+    int64_t cpus;             /* of the server; 0: unknown */
+    int64_t replicas;         /* that must be there; 0: those seen when the job started */
+    char ignore_replica[512]; /* application names, a list with commas */
+    char replica[2048];       /* conninfos of replicas to be asked directly, one a line */
+    char window[512];         /* "mon-thu 01:00-05:30 Europe/Berlin"; "": always */
+    int64_t priority;         /* among jobs that share a budget */
 };
+
+/* Limits that are no number. */
+enum { SETTING_OFF = -1, SETTING_RELATIVE = -2 };
+/* `on` of those for which "on" is SETTING_RELATIVE. */
+#define SETTING_ON_RELATIVE "relative"
 
 enum setting_type {
     SETTING_COUNT,
     SETTING_TIME,
     SETTING_SIZE,
+    SETTING_RATE,    /* bytes a second */
+    SETTING_PERCENT, /* whole ones */
+    SETTING_TIMES,   /* thousandths */
     SETTING_CHOICE,
+    /* From here on texts. */
     SETTING_POLICY,
-    SETTING_NAMES
+    SETTING_NAMES,
+    SETTING_QUERY,
+    SETTING_REPLICAS, /* a conninfo; each assignment adds one, an empty one forgets all */
+    SETTING_WINDOW,   /* window.h */
 };
 
 struct setting {
@@ -65,6 +103,9 @@ struct setting {
     const char *help;
     size_t offset;       /* in struct settings */
     const char *why_min; /* why no less, where that is not plain; may be NULL */
+    size_t size;         /* of a text, with its end */
+    bool limit;          /* a number that can also be "off" */
+    const char *on;      /* what "on" stands for; NULL: it is no value */
 };
 
 /* All settings, in the order of the help; ends with a NULL name. */
@@ -91,5 +132,8 @@ bool settings_from_json(struct settings *settings, const char *json,
  * neither. */
 bool setting_parse_time(const char *text, int64_t *ms);
 bool setting_parse_size(const char *text, int64_t *bytes);
+
+/* limit.query, "VALUE SELECT ..": its number, > 0, and where in `text` its SQL begins. */
+bool setting_parse_query(const char *text, double *limit, const char **sql);
 
 #endif

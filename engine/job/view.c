@@ -4,7 +4,8 @@
 
 #include "engine/job/schema.h"
 
-enum { SAMPLE_FRESH_SECONDS = 15 };
+/* A governor tells a sample a second. */
+enum { SAMPLE_FRESH_SECONDS = 5 };
 
 /* -------------------------------------------------------------------------------------- the rows
  */
@@ -47,10 +48,20 @@ static const char SELECT_SPANS[] =
     "       min(walk.phase)\n"
     "  FROM walk LEFT JOIN pghaul.span AS s ON s.job = $1::bigint";
 
-/* $1 = job, $2 = phase. */
-static const char SELECT_RATE[] =
-    "SELECT rows_per_second, extract(epoch FROM clock_timestamp() - at) FROM pghaul.sample\n"
-    " WHERE job = $1::bigint AND phase = $2 ORDER BY at DESC LIMIT 1";
+/*
+ * The newest sample of each process that has told one lately, the one that has been held up for
+ * longest first. Read as JSON: in a schema that an older program made, columns are missing. $1 =
+ * job, $2 = seconds.
+ */
+static const char SELECT_SAMPLES[] =
+    "SELECT s->>'rows_per_second', s->>'rate', s->>'workers', s->>'decision', s->>'signal',\n"
+    "       s->>'who', s->>'value', s->>'limit_value', s->>'seconds', s->>'signals', s->>'phase',\n"
+    "       s->>'reason'\n"
+    "  FROM (SELECT DISTINCT ON (to_jsonb(sample)->>'pid') to_jsonb(sample)\n"
+    "          FROM pghaul.sample\n"
+    "         WHERE job = $1::bigint AND at > clock_timestamp() - make_interval(secs => $2)\n"
+    "         ORDER BY to_jsonb(sample)->>'pid', at DESC) AS newest (s)\n"
+    " ORDER BY (s->>'seconds')::double precision DESC NULLS LAST";
 
 static const struct phase_view *find_phase(const struct job_view *view, const char *name)
 {
@@ -60,22 +71,56 @@ static const struct phase_view *find_phase(const struct job_view *view, const ch
     return NULL;
 }
 
-/* A fresh sample speaks for one worker of the process; without one, the average of the phase. */
-static bool read_rate(struct run *run, struct job_view *view, const struct phase_view *phase,
-                      struct error *error)
+static double double_or(const struct rows *rows, int row, int column, double missing)
+{
+    return rows_text(rows, row, column) == NULL ? missing : rows_double(rows, row, column);
+}
+
+/* What its governor says, of the process that has been held up for longest. */
+static void read_throttle(const struct rows *samples, struct job_view *view)
+{
+    struct throttle_view *throttle = &view->throttle;
+    struct arena *arena = &view->arena;
+
+    throttle->known = rows_text(samples, 0, 9) != NULL;
+    throttle->rate = double_or(samples, 0, 1, -1);
+    throttle->workers = (int)double_or(samples, 0, 2, -1);
+    throttle->decision = arena_copy(arena, rows_text(samples, 0, 3));
+    throttle->signal = arena_copy(arena, rows_text(samples, 0, 4));
+    throttle->who = arena_copy(arena, rows_text(samples, 0, 5));
+    throttle->value = double_or(samples, 0, 6, -1);
+    throttle->limit = double_or(samples, 0, 7, -1);
+    throttle->seconds = double_or(samples, 0, 8, 0);
+    throttle->reason = arena_copy(arena, rows_text(samples, 0, 11));
+    if (throttle->known)
+        throttle->signals = json_loads(rows_text(samples, 0, 9), 0, NULL);
+}
+
+/* All that its processes have told lately: they do this many rows a second together. */
+static bool read_samples(struct run *run, struct job_view *view, struct error *error)
 {
     ROWS_AUTO rows = {0};
 
-    if (!session_query(run->session, &rows, SELECT_RATE, PARAMS(NUMBER(view->job->id), phase->name),
-                       error))
+    if (!session_query(run->session, &rows, SELECT_SAMPLES,
+                       PARAMS(NUMBER(view->job->id), NUMBER(SAMPLE_FRESH_SECONDS)), error))
         return false;
-    if (rows_count(&rows) > 0 && rows_double(&rows, 0, 1) < SAMPLE_FRESH_SECONDS)
-        view->rows_per_second = rows_double(&rows, 0, 0) * (double)view->job->settings.workers;
-    else if (phase->seconds > 0)
+    for (int i = 0; i < rows_count(&rows); i++)
+        if (rows_text(&rows, i, 0) != NULL && view->job->phase != NULL &&
+            strcmp(rows_text(&rows, i, 10), view->job->phase) == 0)
+            view->rows_per_second =
+                (view->rows_per_second < 0 ? 0 : view->rows_per_second) + rows_double(&rows, i, 0);
+    if (rows_count(&rows) > 0)
+        read_throttle(&rows, view);
+    return true;
+}
+
+/* Without samples, the average of the phase. */
+static void estimate_end(struct job_view *view, const struct phase_view *phase)
+{
+    if (view->rows_per_second < 0 && phase->seconds > 0)
         view->rows_per_second = (double)view->rows_done / phase->seconds;
     if (view->rows_per_second >= 1 && view->rows_total > view->rows_done)
         view->eta_seconds = (double)(view->rows_total - view->rows_done) / view->rows_per_second;
-    return true;
 }
 
 /*
@@ -142,10 +187,14 @@ static bool read_walk(struct run *run, const char *rows_phase, struct job_view *
     walk = rows_text(&rows, 0, 6);
     view->percent = walk_percent(view, strcmp(walk, rows_phase) == 0 || strcmp(walk, "verify") == 0,
                                  rows_int64(&rows, 0, 4), rows_int64(&rows, 0, 5));
-    if (!view->worked_on || phase == NULL || strcmp(phase->name, walk) != 0 ||
-        strcmp(phase->state, "running") != 0)
-        return true;
-    return read_rate(run, view, phase, error);
+    if (view->worked_on && !read_samples(run, view, error))
+        return false;
+    if (view->worked_on && phase != NULL && strcmp(phase->name, walk) == 0 &&
+        strcmp(phase->state, "running") == 0)
+        estimate_end(view, phase);
+    else
+        view->rows_per_second = -1;
+    return true;
 }
 
 static const struct kind_numbers NUMBERS_UNKNOWN = {-1, -1, -1, -1};
@@ -302,6 +351,7 @@ bool job_look(struct run *run, const struct kind *kind, struct job_view *view, s
 void job_view_deinit(struct job_view *view)
 {
     json_decref(view->facts);
+    json_decref(view->throttle.signals);
     arena_deinit(&view->arena);
     *view = (struct job_view){0};
 }

@@ -37,6 +37,21 @@ struct swap_view {
     int64_t keys; /* replayed under it; -1: unknown */
 };
 
+/* What a governor says of a process that works on the job now (throttle/governor.h). */
+struct throttle_view {
+    bool known;  /* a governor has told something lately; else all that follows is nothing */
+    double rate; /* bytes of log that its chunks may write a second; -1: no limit */
+    int workers; /* -1: unknown */
+    const char *decision; /* "open", "paced", "closed", "paused", "window", "unpaced: ..", "off" */
+    const char *signal;   /* what binds; NULL: nothing. The same for the rest */
+    const char *who;      /* the standby, the slot, the blocked pid and its query; may be "" */
+    double value;         /* -1: unreadable */
+    double limit;
+    double seconds;     /* for how long it has */
+    const char *reason; /* all of that in words */
+    json_t *signals;    /* all of them, an array; NULL: unknown */
+};
+
 enum { NEXT_MAX = 2 };
 
 struct job_view {
@@ -57,6 +72,7 @@ struct job_view {
     int64_t chunks;
     int64_t retries;
 
+    struct throttle_view throttle;
     struct kind_numbers numbers; /* all -1 when they cannot be had */
     struct verify_view verify;
     struct swap_view cutover;

@@ -15,7 +15,7 @@ enum {
     IDLE_WAIT_MS = 20,
     PAUSE_WAIT_MS = 200,
     REST_LOOK_MS = 500,
-    SAMPLE_MS = 5000,
+    ASK_AGAIN_MS = 100,
     HOLD_EVERY_MS = 1000
 };
 
@@ -42,10 +42,10 @@ struct worker {
     struct settings settings;
     int64_t settings_version;
     struct chunk_size size;
-    int64_t busy_ms; /* of the last chunk */
+    int64_t wrote_bytes; /* by the last chunk: what the next one is expected to */
+    int64_t rested_ms;   /* when the last chunk ended; 0: there was none */
+    int64_t looked_ms;   /* when a resting worker last looked what the job wants */
     bool paused;
-    int64_t rows_since_sample;
-    int64_t sampled_ms;
     int64_t held_ms; /* when walk->hold was asked */
 };
 
@@ -54,7 +54,7 @@ enum turn {
     TURN_IDLE,   /* every open span is taken by somebody else */
     TURN_PAUSED, /* the job is paused */
     TURN_END,    /* no span is open */
-    TURN_HELD,   /* walk->hold said so */
+    TURN_HELD,   /* walk->hold, or the pace, said so */
 };
 
 static const char FORGET_SPANS[] = "DELETE FROM pghaul.span WHERE job = $1::bigint AND phase = $2";
@@ -110,25 +110,30 @@ bool walk_totals(struct session *session, int64_t job, const char *phase,
  * one chunk */
 
 /*
- * What the job wants, and the lowest open span that nobody has. The span's columns are NULL when
- * there is none. $1 = job, $2 = phase.
+ * What the job wants, and the lowest open span that nobody has; last the end of the log. The span's
+ * columns are NULL when there is none. $1 = job, $2 = phase.
  */
 static const char TAKE_SPAN[] =
-    "SELECT j.wanted, j.settings_version, s.number, s.cursor, s.hi\n"
+    "SELECT j.wanted, j.settings_version, s.number, s.cursor, s.hi,\n"
+    "       pg_current_wal_insert_lsn() - '0/0'::pg_lsn\n"
     "  FROM pghaul.job AS j\n"
     "  LEFT JOIN LATERAL (SELECT number, cursor, hi FROM pghaul.span\n"
     "                      WHERE job = j.id AND phase = $2 AND state = 'open'\n"
     "                      ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED) AS s ON true\n"
     " WHERE j.id = $1::bigint";
 
-/* $1 = job, $2 = phase, $3 = number, $4 = cursor, $5 = last, $6 = rows, $7 = bytes, then counts. */
+/*
+ * $1 = job, $2 = phase, $3 = number, $4 = cursor, $5 = last, $6 = rows, $7 = bytes, then counts.
+ * One row: the end of the log after the chunk's work.
+ */
 static const char MOVE_CURSOR[] =
     "UPDATE pghaul.span\n"
     "   SET cursor = $4::text[], state = CASE WHEN $5::boolean THEN 'done' ELSE 'open' END,\n"
     "       rows = rows + $6::bigint, bytes = bytes + $7::bigint, chunks = chunks + 1,\n"
     "       written = written + $8::bigint, later = later + $9::bigint,\n"
     "       refused = refused + $10::bigint, skipped = skipped + $11::bigint\n"
-    " WHERE job = $1::bigint AND phase = $2 AND number = $3::int";
+    " WHERE job = $1::bigint AND phase = $2 AND number = $3::int\n"
+    "RETURNING pg_current_wal_insert_lsn() - '0/0'::pg_lsn";
 
 /* Is any span open, taken or not? The answer to "nothing to take": wait, or be done. */
 static bool spans_left(struct worker *worker, bool *left, struct error *error)
@@ -198,12 +203,18 @@ static bool split_largest(struct worker *worker, struct error *error)
     return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0;
 }
 
+/* As many as the job is set to, or fewer when the pace says so. By the first worker. */
 static void change_workers(struct worker *worker)
 {
-    int wanted = (int)worker->settings.workers;
+    const struct walk *walk = worker->walk;
+    int most = walk->workers > 0 ? walk->workers : (int)worker->settings.workers;
     struct error error = {0};
+    int wanted;
 
-    if (worker->number != 0 || worker->walk->workers > 0)
+    if (worker->number != 0)
+        return;
+    wanted = worker->run->pace->workers(worker->run->pace, most);
+    if (wanted == atomic_load(&worker->shared->workers))
         return;
     atomic_store(&worker->shared->workers, wanted);
     if (!crew_grow(worker->crew, wanted, &error))
@@ -224,39 +235,18 @@ static bool reload_settings(struct worker *worker, int64_t version, struct error
         !settings_from_json(&worker->settings, rows_text(&rows, 0, 0), error))
         return false;
     worker->settings_version = version;
-    worker->run->pace->configure(worker->run->pace, worker->settings.policy);
-    change_workers(worker);
+    worker->run->pace->configure(worker->run->pace, &worker->settings);
     return true;
-}
-
-/* A line of pghaul.sample now and then, by the first worker, in the transaction of its chunk. */
-static bool sample(struct worker *worker, int64_t rows, struct error *error)
-{
-    int64_t now_ms = clock_ms();
-    char rate[32];
-
-    worker->rows_since_sample += rows;
-    if (worker->number != 0 || now_ms - worker->sampled_ms < SAMPLE_MS)
-        return true;
-    snprintf(rate, sizeof(rate), "%.1f",
-             (double)worker->rows_since_sample * 1000.0 / (double)(now_ms - worker->sampled_ms));
-    worker->rows_since_sample = 0;
-    worker->sampled_ms = now_ms;
-    return session_execute(
-        worker->session,
-        "INSERT INTO pghaul.sample (job, phase, rows_per_second, wal_bytes, decision)\n"
-        "VALUES ($1::bigint, $2, $3::double precision, pg_current_wal_lsn() - '0/0'::pg_lsn, $4)",
-        PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, rate, worker->settings.policy),
-        NULL, error);
 }
 
 /* The chunk's work in the open transaction, from the bound to the cursor. `taken` is the row of
  * TAKE_SPAN. */
-static bool work_on(struct worker *worker, const struct rows *taken, struct chunk_measure *measure,
-                    struct error *error)
+static bool work_on(struct worker *worker, const struct rows *taken, struct pace_chunk *done,
+                    struct chunk_measure *measure, struct error *error)
 {
     const char *span = rows_text(taken, 0, 2);
     ROWS_AUTO bound = {0};
+    ROWS_AUTO moved = {0};
     struct walk_chunk chunk = {
         .session = worker->session,
         .span = (int)rows_int64(taken, 0, 2),
@@ -275,15 +265,19 @@ static bool work_on(struct worker *worker, const struct rows *taken, struct chun
         return false;
     measure->units = chunk.units;
     measure->bytes = chunk.bytes;
-    if (!session_execute(worker->session, MOVE_CURSOR,
-                         PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, span, chunk.to,
-                                chunk.last ? "true" : "false", NUMBER(chunk.rows),
-                                NUMBER(chunk.bytes), NUMBER(chunk.counts.written),
-                                NUMBER(chunk.counts.later), NUMBER(chunk.counts.refused),
-                                NUMBER(chunk.counts.skipped)),
-                         NULL, error) ||
-        !sample(worker, chunk.rows, error) || !session_commit(worker->session, error))
+    if (!session_query(worker->session, &moved, MOVE_CURSOR,
+                       PARAMS(NUMBER(worker->run->job.id), worker->walk->phase, span, chunk.to,
+                              chunk.last ? "true" : "false", NUMBER(chunk.rows),
+                              NUMBER(chunk.bytes), NUMBER(chunk.counts.written),
+                              NUMBER(chunk.counts.later), NUMBER(chunk.counts.refused),
+                              NUMBER(chunk.counts.skipped)),
+                       error) ||
+        !session_commit(worker->session, error))
         return false;
+    done->bytes = chunk.bytes;
+    done->rows = chunk.rows;
+    done->position = rows_count(&moved) > 0 ? rows_int64(&moved, 0, 0) : 0;
+    done->grown = done->position - rows_int64(taken, 0, 5);
     progress_add(worker->run->progress, chunk.rows);
     return true;
 }
@@ -303,33 +297,47 @@ static void note_longest(atomic_llong *longest_ms, long long ms)
 static int64_t chunk_ms(const struct worker *worker)
 {
     int64_t max_ms = worker->walk->chunk_ms_max;
+    int64_t most_ms = max_ms > 0 && worker->settings.chunk_time_ms > max_ms
+                          ? max_ms
+                          : worker->settings.chunk_time_ms;
 
-    return max_ms > 0 && worker->settings.chunk_time_ms > max_ms ? max_ms
-                                                                 : worker->settings.chunk_time_ms;
+    return worker->run->pace->chunk_ms(worker->run->pace, most_ms);
 }
 
-static bool take_turn(struct worker *worker, enum turn *turn, struct error *error)
+/*
+ * Does what the job wants: true in *obeyed when that is not to work, and what it is instead in
+ * *turn. Takes over settings that were changed.
+ */
+static bool obey(struct worker *worker, const char *wanted, int64_t version, bool *obeyed,
+                 enum turn *turn, struct error *error)
 {
-    int64_t start_ms = clock_ms();
-    ROWS_AUTO taken = {0};
-    const char *wanted;
-    struct chunk_measure measure = {0};
-
-    if (!session_run(worker->session, BEGIN_CHUNK, error) ||
-        !session_query(worker->session, &taken, TAKE_SPAN,
-                       PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), error))
-        return false;
-    wanted = rows_text(&taken, 0, 0);
+    *obeyed = strcmp(wanted, "pause") == 0;
     if (strcmp(wanted, "abort") == 0)
         return error_set(error, ERROR_INTERRUPTED, "job %s is being aborted by another session",
                          worker->run->job.name);
-    if (strcmp(wanted, "pause") == 0) {
-        session_rollback(worker->session);
+    if (*obeyed)
         *turn = TURN_PAUSED;
+    return *obeyed || reload_settings(worker, version, error);
+}
+
+/* A chunk, from BEGIN to COMMIT. TURN_DONE is the only turn that wrote something. */
+static bool take_turn(struct worker *worker, struct pace_chunk *done, enum turn *turn,
+                      struct error *error)
+{
+    int64_t start_ms = clock_ms();
+    ROWS_AUTO taken = {0};
+    struct chunk_measure measure = {0};
+    bool obeyed;
+
+    if (!session_run(worker->session, BEGIN_CHUNK, error) ||
+        !session_query(worker->session, &taken, TAKE_SPAN,
+                       PARAMS(NUMBER(worker->run->job.id), worker->walk->phase), error) ||
+        !obey(worker, rows_text(&taken, 0, 0), rows_int64(&taken, 0, 1), &obeyed, turn, error))
+        return false;
+    if (obeyed) {
+        session_rollback(worker->session);
         return true;
     }
-    if (!reload_settings(worker, rows_int64(&taken, 0, 1), error))
-        return false;
     if (rows_text(&taken, 0, 2) == NULL) {
         bool left = false;
 
@@ -339,9 +347,9 @@ static bool take_turn(struct worker *worker, enum turn *turn, struct error *erro
         *turn = left ? TURN_IDLE : TURN_END;
         return !left || !worker->walk->numbered || split_largest(worker, error);
     }
-    if (!work_on(worker, &taken, &measure, error))
+    if (!work_on(worker, &taken, done, &measure, error))
         return false;
-    measure.elapsed_ms = worker->busy_ms = clock_ms() - start_ms;
+    measure.elapsed_ms = done->busy_ms = clock_ms() - start_ms;
     note_longest(worker->walk->longest_ms, measure.elapsed_ms);
     chunk_size_done(&worker->size, &measure, chunk_ms(worker), worker->settings.chunk_wal_bytes);
     *turn = TURN_DONE;
@@ -418,20 +426,39 @@ static bool wanted_otherwise(struct worker *worker)
            rows_bool(&rows, 0, 0);
 }
 
-/* The rest that the pace asks for; cut short when the job is wanted to do something else. */
-static bool rest(struct worker *worker, int64_t delay_ms, struct error *error)
+/*
+ * Nothing may begin now: waits a little, and looks now and then what the job wants, which no
+ * transaction tells while there is none.
+ */
+static bool rest(struct worker *worker, int64_t wait_ms, enum turn *turn, struct error *error)
 {
-    int64_t end_ms = clock_ms() + delay_ms;
-    int64_t left_ms;
+    ROWS_AUTO rows = {0};
+    int64_t now_ms = clock_ms();
+    bool obeyed;
 
-    while ((left_ms = end_ms - clock_ms()) > 0) {
-        if (!stop_sleep_ms(worker->run->stop, left_ms < REST_LOOK_MS ? left_ms : REST_LOOK_MS,
-                           error))
-            return false;
-        if (crew_failed(worker->crew) || left_ms <= REST_LOOK_MS ||
-            !session_alive(worker->session) || wanted_otherwise(worker))
-            return true;
-    }
+    *turn = TURN_HELD;
+    if (now_ms - worker->looked_ms < REST_LOOK_MS)
+        return stop_sleep_ms(worker->run->stop, wait_ms < ASK_AGAIN_MS ? wait_ms : ASK_AGAIN_MS,
+                             error);
+    worker->looked_ms = now_ms;
+    return session_query(worker->session, &rows,
+                         "SELECT wanted, settings_version FROM pghaul.job WHERE id = $1::bigint",
+                         PARAMS(NUMBER(worker->run->job.id)), error) &&
+           obey(worker, rows_text(&rows, 0, 0), rows_int64(&rows, 0, 1), &obeyed, turn, error);
+}
+
+/* The chunk that the pace let go: it hears how it went, whatever happened. */
+static bool paced_turn(struct worker *worker, enum turn *turn, struct error *error)
+{
+    struct pace *pace = worker->run->pace;
+    struct pace_chunk done = {.expected_bytes = worker->wrote_bytes};
+    bool ok = take_turn(worker, &done, turn, error);
+
+    pace->done(pace, &done);
+    if (!ok || *turn != TURN_DONE)
+        return ok;
+    worker->wrote_bytes = done.bytes;
+    worker->rested_ms = clock_ms();
     return true;
 }
 
@@ -495,13 +522,18 @@ static bool may_go(struct worker *worker, bool *go, struct error *error)
 /* A chunk, if the session lives and nothing holds us. */
 static bool session_turn(struct worker *worker, enum turn *turn, struct error *error)
 {
+    struct pace *pace = worker->run->pace;
+    int64_t wait_ms;
     bool go;
 
     if ((!session_alive(worker->session) && !open_session(worker, error)) ||
         !may_go(worker, &go, error))
         return false;
     *turn = TURN_HELD;
-    return !go || take_turn(worker, turn, error);
+    if (!go)
+        return true;
+    wait_ms = pace->ask(pace, worker->wrote_bytes, clock_ms() - worker->rested_ms);
+    return wait_ms > 0 ? rest(worker, wait_ms, turn, error) : paced_turn(worker, turn, error);
 }
 
 static bool work(struct worker *worker, struct error *error)
@@ -510,15 +542,15 @@ static bool work(struct worker *worker, struct error *error)
 
     retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
     while (!crew_failed(worker->crew) && !atomic_load(&worker->shared->over)) {
-        int64_t delay_ms = worker->run->pace->delay_ms(worker->run->pace, worker->busy_ms);
         enum turn turn = TURN_END;
 
+        change_workers(worker);
         if (is_one_too_many(worker)) {
             if (!stand_aside(worker, error))
                 return false;
             continue;
         }
-        if (!stop_check(worker->run->stop, error) || !rest(worker, delay_ms, error))
+        if (!stop_check(worker->run->stop, error))
             return false;
         if (!session_turn(worker, &turn, error)) {
             if (crew_failed(worker->crew))
@@ -558,7 +590,6 @@ static bool worker_run(struct crew *crew, int member, void *arg, struct error *e
         .number = member,
         .settings = shared->run->job.settings,
         .settings_version = shared->run->job.settings_version,
-        .sampled_ms = clock_ms(),
     };
     bool ok;
 

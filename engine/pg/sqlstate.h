@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 /* The codes that code of ours asks for by name. */
+#define SQLSTATE_INVALID_PARAMETER_VALUE "22023"
 #define SQLSTATE_NOT_NULL_VIOLATION "23502"
 #define SQLSTATE_UNIQUE_VIOLATION "23505"
 #define SQLSTATE_CHECK_VIOLATION "23514"

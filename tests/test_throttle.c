@@ -1,0 +1,459 @@
+/* The governor beside real jobs, with a real standby: what closes it, what it says, that it opens
+ * again, and that nothing unknown is ever full speed. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "tests/harness.h"
+
+#define JOB "j"
+
+/* Rows of about a kilobyte: 60,000 of them make some 70 MB of log when they are all changed. */
+static const char TABLE[] =
+    "CREATE TABLE t (id int PRIMARY KEY, n int, filler text);\n"
+    "INSERT INTO t SELECT i, 0, repeat('x', 1000) FROM generate_series(1, 60000) AS i;\n"
+    "ANALYZE t";
+
+/* About a thousand rows, 1.2 MB, a chunk. */
+#define CHUNKS "-s", "chunk.wal=1MB", "-s", "span.size=1MB"
+
+static void make_table(void)
+{
+    t_sql(TABLE);
+}
+
+/* On the standby, whatever it takes. */
+static void on_standby(const char *sql)
+{
+    struct t_result result;
+
+    t_run_program(&result, "psql", "-X", "-q", "-d",
+                  t_format("%s dbname=postgres", sandbox_standby_conninfo(t_sandbox())), "-c", sql,
+                  NULL);
+    t_expect_status(&result, 0);
+}
+
+/* A test before this one may have left it paused. */
+static void wait_for_standby(void)
+{
+    on_standby("SELECT pg_wal_replay_resume()");
+    t_wait_until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1", 30);
+    t_wait_until("SELECT count(*) FROM pg_stat_replication\n"
+                 " WHERE replay_lsn >= pg_current_wal_flush_lsn()",
+                 "1", 20);
+}
+
+/* In this session's own words: what the newest sample says. */
+static const char WHY[] = "SELECT decision || ' by ' || signal || ' of ' || coalesce(who, '')\n"
+                          "  FROM pghaul.sample ORDER BY at DESC LIMIT 1";
+static const char DECISION[] = "SELECT decision FROM pghaul.sample ORDER BY at DESC LIMIT 1";
+static const char ROWS[] = "SELECT count(*) FROM t WHERE n = 1";
+
+static void wait_for_job(void)
+{
+    t_wait_until("SELECT to_regclass('pghaul.sample') IS NOT NULL", "t", 20);
+}
+
+/* A backfill that has begun, with a standby that has just stopped to replay, and `limit`. */
+static struct t_process *held_job(const char *limit)
+{
+    struct t_process *job;
+
+    make_table();
+    wait_for_standby();
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s", limit, "-s",
+                  "policy=fixed=500ms", NULL);
+    wait_for_job();
+    t_wait_until("SELECT count(*) > 0 FROM t WHERE n = 1", "t", 20);
+    wait_for_standby();
+    on_standby("SELECT pg_wal_replay_pause()");
+    t_runs(0, "set", JOB, "policy=auto");
+    return job;
+}
+
+static void expect_done(struct t_process *process)
+{
+    struct t_result result;
+
+    t_wait(process, &result);
+    t_expect_status(&result, 0);
+    t_expect(ROWS, "60000");
+}
+
+/* Until the governor lets nothing go because of `signal`: by its gate, or by the credit. */
+static void wait_held(const char *signal)
+{
+    int64_t rows;
+
+    t_wait_until(t_format("SELECT decision IN ('closed', 'paced') AND signal = '%s'\n"
+                          "  FROM pghaul.sample ORDER BY at DESC LIMIT 1",
+                          signal),
+                 "t", 20);
+    for (int i = 0; i < 20; i++) {
+        rows = t_int(ROWS);
+        sleep(1);
+        if (rows == t_int(ROWS))
+            return;
+    }
+    t_fail("it is %s, and goes on", t_text(WHY));
+}
+
+/* While nothing may move: no row changes for a second. */
+static void expect_still(void)
+{
+    int64_t rows;
+
+    sleep(1); /* chunks in flight */
+    rows = t_int(ROWS);
+    sleep(1);
+    if (t_int(ROWS) != rows)
+        t_fail("rows are changed although nothing may move");
+}
+
+/* ------------------------------------------------------------------------------------ a standby */
+
+/*
+ * The worst backlog is measured here, ten times a second, by the position that the standby itself
+ * has replayed. It must stay below the limit and what two chunks in flight write; the log of
+ * everything else in it is small.
+ */
+static void a_standby_whose_replay_is_paused_holds_the_job_and_lets_it_go_on(void)
+{
+    struct t_process *job;
+    struct t_result result;
+    int64_t worst = 0;
+
+    job = held_job("limit.replica-lag-bytes=8MB");
+    wait_held("replica-lag-bytes");
+    for (int i = 0; i < 30; i++) {
+        int64_t backlog = t_int("SELECT max(pg_current_wal_lsn() - replay_lsn)::bigint\n"
+                                "  FROM pg_stat_replication");
+
+        worst = backlog > worst ? backlog : worst;
+        usleep(100000);
+    }
+    if (worst > 8 * 1024 * 1024 + 2 * 3 * 1024 * 1024)
+        t_fail("the standby was %lld bytes behind, with a limit of 8MB", (long long)worst);
+    if (worst < 1024 * 1024)
+        t_fail("the job stopped at %lld bytes already", (long long)worst);
+    t_run(&result, "status", JOB, NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "by replica-lag-bytes of ");
+    t_expect_out(&result, "limit 8MB");
+    t_run(&result, "status", JOB, "--json", NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "\"reason\":{\"signal\":\"replica-lag-bytes\",\"who\":\"");
+    if (!t_running(job))
+        t_fail("the job has ended");
+    on_standby("SELECT pg_wal_replay_resume()");
+    expect_done(job);
+}
+
+static void a_limit_that_is_raised_while_it_is_closed_opens_it(void)
+{
+    struct t_process *job;
+
+    job = held_job("limit.replica-lag-bytes=4MB");
+    wait_held("replica-lag-bytes");
+    t_runs(0, "set", JOB, "limit.replica-lag-bytes=1GB");
+    expect_done(job);
+    on_standby("SELECT pg_wal_replay_resume()");
+}
+
+static void a_policy_that_is_set_to_off_while_it_is_closed_lets_all_go(void)
+{
+    struct t_process *job;
+
+    job = held_job("limit.replica-lag-bytes=4MB");
+    wait_held("replica-lag-bytes");
+    t_runs(0, "set", JOB, "policy=off");
+    expect_done(job);
+    on_standby("SELECT pg_wal_replay_resume()");
+}
+
+static void a_job_that_is_held_can_be_paused_and_aborted(void)
+{
+    struct t_process *job;
+    struct t_result result;
+
+    job = held_job("limit.replica-lag-bytes=4MB");
+    wait_held("replica-lag-bytes");
+    t_runs(0, "pause", JOB);
+    t_wait_until("SELECT state FROM pghaul.job", "paused", 10);
+    t_runs(0, "abort", JOB, "--yes");
+    t_wait(job, &result);
+    t_expect_status(&result, 5);
+    on_standby("SELECT pg_wal_replay_resume()");
+}
+
+static void a_standby_that_vanishes_is_missed_until_it_is_back(void)
+{
+    struct t_process *job;
+    struct error error = {0};
+
+    make_table();
+    wait_for_standby();
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s", "chunk.time=10ms",
+                  "-s", "policy=fixed=1s", NULL);
+    wait_for_job();
+    t_wait_until("SELECT facts ? 'replicas' FROM pghaul.job", "t", 20);
+    sandbox_standby_crash(t_sandbox());
+    t_wait_until("SELECT count(*) FROM pg_stat_replication", "0", 30);
+    t_runs(0, "set", JOB, "policy=auto");
+    wait_held("replicas-missing");
+    expect_still();
+    if (!sandbox_standby_start(t_sandbox(), &error))
+        t_fail("%s", error.message);
+    expect_done(job);
+}
+
+static void a_standby_that_was_gone_when_the_job_is_resumed_is_missed(void)
+{
+    struct t_process *job;
+    struct t_result result;
+    struct error error = {0};
+
+    make_table();
+    wait_for_standby();
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s", "policy=fixed=1s",
+                  NULL);
+    wait_for_job();
+    t_wait_until("SELECT facts ? 'replicas' FROM pghaul.job", "t", 20);
+    t_kill(job, SIGINT);
+    t_wait(job, &result);
+    t_expect_status(&result, 5);
+    sandbox_standby_crash(t_sandbox());
+    t_wait_until("SELECT count(*) FROM pg_stat_replication", "0", 30);
+    t_runs(0, "set", JOB, "policy=auto");
+    job = t_start("resume", JOB, NULL);
+    wait_held("replicas-missing");
+    expect_still();
+    t_runs(0, "set", JOB, "limit.replicas-missing=off");
+    expect_done(job);
+    if (!sandbox_standby_start(t_sandbox(), &error))
+        t_fail("%s", error.message);
+}
+
+static void a_standby_that_is_ignored_by_name_holds_nobody(void)
+{
+    const char *name;
+
+    make_table();
+    wait_for_standby();
+    name = t_text("SELECT application_name FROM pg_stat_replication");
+    on_standby("SELECT pg_wal_replay_pause()");
+    t_runs(0, "backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s",
+           "limit.replica-lag-bytes=1MB", "-s", t_format("ignore-replica=%s", name));
+    t_expect(ROWS, "60000");
+    on_standby("SELECT pg_wal_replay_resume()");
+}
+
+/* ------------------------------------------------------------------------- what cannot be read */
+
+static void a_role_that_may_not_see_the_standbys_is_refused_with_the_grant(void)
+{
+    struct t_result result;
+    const char *owner;
+
+    t_sql("DROP ROLE IF EXISTS plain");
+    t_sql("CREATE ROLE plain LOGIN");
+    t_sqlf("GRANT CREATE ON DATABASE %s TO plain",
+           t_text("SELECT quote_ident(current_database())"));
+    make_table();
+    t_sql("ALTER TABLE t OWNER TO plain");
+    wait_for_standby();
+    owner = t_conninfo_as("plain");
+    t_run_plain(&result, "backfill", "t", "--set", "n = 1", "--job", JOB, "-d", owner, NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "GRANT pg_monitor TO plain");
+    t_expect_err(&result, "--max-lag off");
+    t_expect("SELECT to_regclass('pghaul.job') IS NULL", "t"); /* nothing changed */
+    t_run_plain(&result, "backfill", "t", "--set", "n = 1", "--job", JOB, "--max-lag", "off", "-d",
+                owner, NULL);
+    t_expect_status(&result, 0);
+    t_expect(ROWS, "60000");
+    t_sql("DROP OWNED BY plain");
+}
+
+/* After the start: the right is taken away in the middle. */
+static void a_signal_that_becomes_unreadable_closes(void)
+{
+    struct t_result result;
+    struct t_process *job;
+    const char *owner;
+
+    t_sql("DROP ROLE IF EXISTS watched");
+    t_sql("CREATE ROLE watched LOGIN; GRANT pg_monitor TO watched");
+    t_sqlf("GRANT CREATE ON DATABASE %s TO watched",
+           t_text("SELECT quote_ident(current_database())"));
+    make_table();
+    t_sql("ALTER TABLE t OWNER TO watched");
+    wait_for_standby();
+    owner = t_conninfo_as("watched");
+    job = t_start_program(PGHAUL_PROGRAM, "backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS,
+                          "-s", "policy=fixed=1s", "-d", owner, NULL);
+    wait_for_job();
+    t_wait_until("SELECT count(*) > 0 FROM pghaul.sample", "t", 20);
+    t_sql("REVOKE pg_monitor FROM watched");
+    t_run_plain(&result, "set", JOB, "policy=auto", "-d", owner, NULL);
+    t_expect_status(&result, 0);
+    t_wait_until(DECISION, "closed", 30);
+    t_wait_until("SELECT reason LIKE '%hides from this role%'\n"
+                 "  FROM pghaul.sample ORDER BY at DESC LIMIT 1",
+                 "t", 20);
+    expect_still();
+    t_sql("GRANT pg_monitor TO watched");
+    expect_done(job);
+    t_sql("DROP OWNED BY watched");
+}
+
+/* The governor's backend does not answer: stopped, as a server that is out of breath would be. */
+static void a_probe_that_hangs_closes(void)
+{
+    struct t_process *job;
+    int backend;
+
+    make_table();
+    wait_for_standby();
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s",
+                  "limit.wal-rate=1500kB", NULL);
+    wait_for_job();
+    t_wait_until("SELECT count(*) > 1 FROM pghaul.sample", "t", 20);
+    backend = (int)t_int("SELECT pid FROM pghaul.sample LIMIT 1");
+    kill(backend, SIGSTOP);
+    /* Nothing moves from when the last reading is old until another connection answers. */
+    t_wait_until("SELECT count(DISTINCT pid) FROM pghaul.sample", "2", 30);
+    t_runs(0, "set", JOB, "limit.wal-rate=off");
+    kill(backend, SIGCONT);
+    expect_done(job);
+}
+
+/* ---------------------------------------------------------------------------------- bad input */
+
+static void nonsense_is_refused(void)
+{
+    static const char *const LIMITS[] = {
+        "limit.replica-lag-bytes=0",
+        "limit.replica-lag-bytes=-1MB",
+        "limit.replica-lag-bytes=fast",
+        "limit.replica-lag-bytes=64 bananas",
+        "limit.replica-lag-time=0",
+        "limit.foreground-latency=nan",
+        "limit.slot-wal-left=120%",
+        "limit.query=SELECT 1",
+        "limit.query=7 SELECT",
+        "policy=fast",
+        "policy=law=nobody",
+        "window=someday",
+        "window=mon-thu 01:00-05:30 Mars/Olympus",
+    };
+
+    make_table();
+    for (size_t i = 0; i < sizeof(LIMITS) / sizeof(LIMITS[0]); i++) {
+        struct t_result result;
+
+        t_run(&result, "backfill", "t", "--set", "n = 1", "--job", JOB, "-s", LIMITS[i], NULL);
+        if (result.status != 2 && result.status != 3)
+            t_fail("-s '%s' ended with %d", LIMITS[i], result.status);
+    }
+    t_expect(ROWS, "0");
+}
+
+/* ----------------------------------------------------------------------- windows, unpaced work */
+
+static void outside_of_its_window_a_job_waits(void)
+{
+    struct t_process *job;
+    const char *closed =
+        t_text("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 h', 'HH24:MI')\n"
+               "    || '-' || to_char(now() AT TIME ZONE 'UTC' + interval '3 h',\n"
+               "                      'HH24:MI') || ' UTC'");
+
+    make_table();
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, "--window", closed, NULL);
+    wait_for_job();
+    t_wait_until(DECISION, "window", 30);
+    t_expect(ROWS, "0");
+    t_runs(0, "set", JOB, "window=");
+    expect_done(job);
+}
+
+static void what_cannot_be_paced_waits_until_little_is_owed(void)
+{
+    struct t_process *job;
+    struct t_result result;
+
+    make_table();
+    wait_for_standby();
+    on_standby("SELECT pg_wal_replay_pause()");
+    t_sql("CREATE TABLE noise AS SELECT repeat('y', 1000) AS y FROM generate_series(1, 3000)");
+    /* 3 MB are owed: below the limit, above a quarter of it. */
+    job =
+        t_start("index", "t", "CREATE INDEX t_n ON t (n)", "--job", JOB, "--max-lag", "8MB", NULL);
+    wait_for_job();
+    t_wait_until(DECISION, "waiting", 30);
+    t_expect("SELECT count(*) FROM pg_class WHERE relname = 't_n'", "0");
+    on_standby("SELECT pg_wal_replay_resume()");
+    t_wait(job, &result);
+    t_expect_status(&result, 0);
+    t_expect("SELECT indisvalid FROM pg_index WHERE indexrelid = 't_n'::regclass", "t");
+}
+
+/* ------------------------------------------------------------------------------------- sharing */
+
+static void two_jobs_on_one_database_share_what_they_may_write(void)
+{
+    struct t_process *one, *other;
+
+    make_table();
+    t_sql("CREATE TABLE u AS SELECT * FROM t; ALTER TABLE u ADD PRIMARY KEY (id); ANALYZE u");
+    one = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s", "priority=30",
+                  "-s", "limit.wal-rate=4MB", NULL);
+    other = t_start("backfill", "u", "--set", "n = 1", "--job", "k", CHUNKS, "-s",
+                    "limit.wal-rate=4MB", NULL);
+    wait_for_job();
+    t_wait_until("SELECT count(*) FROM pghaul.pulse WHERE wants", "2", 60);
+    t_runs(0, "set", "k", "limit.wal-rate=off");
+    t_runs(0, "set", JOB, "limit.wal-rate=off");
+    expect_done(one);
+    t_wait(other, &(struct t_result){0});
+    t_expect("SELECT count(*) FROM u WHERE n = 1", "60000");
+    t_expect("SELECT count(*) FROM pghaul.pulse", "0");
+}
+
+static void samples_are_kept_a_second_apart_and_thin_out(void)
+{
+    make_table();
+    t_runs(0, "backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS);
+    t_expect("SELECT count(*) > 0 FROM pghaul.sample WHERE signals IS NOT NULL", "t");
+    t_expect("SELECT count(*) FROM pghaul.sample\n"
+             " WHERE signals @> '[{\"signal\": \"replica-lag-bytes\", \"state\": \"ok\"}]'",
+             t_text("SELECT count(*) FROM pghaul.sample"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        t_test(a_standby_whose_replay_is_paused_holds_the_job_and_lets_it_go_on),
+        t_test(a_limit_that_is_raised_while_it_is_closed_opens_it),
+        t_test(a_policy_that_is_set_to_off_while_it_is_closed_lets_all_go),
+        t_test(a_job_that_is_held_can_be_paused_and_aborted),
+        t_test(a_standby_that_vanishes_is_missed_until_it_is_back),
+        t_test(a_standby_that_was_gone_when_the_job_is_resumed_is_missed),
+        t_test(a_standby_that_is_ignored_by_name_holds_nobody),
+        t_test(a_role_that_may_not_see_the_standbys_is_refused_with_the_grant),
+        t_test(a_signal_that_becomes_unreadable_closes),
+        t_test(a_probe_that_hangs_closes),
+        t_test(nonsense_is_refused),
+        t_test(outside_of_its_window_a_job_waits),
+        t_test(what_cannot_be_paced_waits_until_little_is_owed),
+        t_test(two_jobs_on_one_database_share_what_they_may_write),
+        t_test(samples_are_kept_a_second_apart_and_thin_out),
+    };
+
+    t_sandbox_options.standby = true;
+    return T_MAIN(tests);
+}

@@ -1,0 +1,50 @@
+#include "throttle/credit.h"
+
+#include <math.h>
+
+void credit_measure(struct credit *credit, double backlog, double limit, double position)
+{
+    credit->limited = true;
+    credit->backlog = backlog > 0 ? backlog : 0;
+    credit->limit = limit;
+    credit->measured = position;
+    credit_seen(credit, position);
+}
+
+void credit_unlimited(struct credit *credit)
+{
+    credit->limited = false;
+}
+
+void credit_seen(struct credit *credit, double position)
+{
+    if (position > credit->seen)
+        credit->seen = position;
+}
+
+static double behind(const struct credit *credit)
+{
+    return credit->backlog + (credit->seen - credit->measured);
+}
+
+double credit_left(const struct credit *credit)
+{
+    return credit->limited ? credit->limit - behind(credit) - credit->in_flight : INFINITY;
+}
+
+bool credit_wants_measure(const struct credit *credit)
+{
+    return credit->limited && credit_left(credit) < (credit->limit - credit->backlog) / 2;
+}
+
+void credit_begin(struct credit *credit, double bytes)
+{
+    credit->in_flight += bytes;
+}
+
+void credit_end(struct credit *credit, double bytes)
+{
+    credit->in_flight -= bytes;
+    if (credit->in_flight < 0)
+        credit->in_flight = 0;
+}
