@@ -199,7 +199,9 @@ static bool ask(struct run *run, struct process *process, int worker)
         plant_now_s(&run->plant) < PLANT_START_S || run->plant.step < run->listen_until ||
         is_closed(run, process))
         return false;
-    if ((!run->options->law->bare && credit_left(&process->credit) <= 0) ||
+    /* It is expected to write what the worker's last one did. */
+    if ((!run->options->law->bare &&
+         !credit_allows(&process->credit, run->plant.workers[worker].chunk.expected)) ||
         bucket_wait_us(&process->bucket, now_us(run)) > 0) {
         process->wanted = true;
         return false;

@@ -142,6 +142,36 @@ static void what_is_seen_before_its_measurement_comes_counts(void **state)
     assert_true(credit_left(&credit) == 14 * MB);
 }
 
+static void a_chunk_begins_when_it_fits(void **state)
+{
+    struct credit credit = {0};
+
+    (void)state;
+    assert_true(credit_allows(&credit, 1000 * MB));
+    credit_measure(&credit, 40 * MB, 64 * MB, 0);
+    assert_true(credit_allows(&credit, 24 * MB));
+    assert_false(credit_allows(&credit, 25 * MB));
+    credit_begin(&credit, 20 * MB);
+    assert_true(credit_allows(&credit, 4 * MB));
+    assert_false(credit_allows(&credit, 5 * MB));
+    assert_true(credit_allows(&credit, 0));
+    credit_begin(&credit, 4 * MB);
+    assert_false(credit_allows(&credit, 0));
+}
+
+static void a_chunk_that_is_larger_than_the_limit_begins_alone(void **state)
+{
+    struct credit credit = {0};
+
+    (void)state;
+    credit_measure(&credit, 20 * MB, 64 * MB, 0);
+    assert_false(credit_allows(&credit, 100 * MB));
+    credit_measure(&credit, 16 * MB, 64 * MB, 0);
+    assert_true(credit_allows(&credit, 100 * MB));
+    credit_begin(&credit, 1);
+    assert_false(credit_allows(&credit, 100 * MB));
+}
+
 static void half_of_the_credit_is_time_to_measure(void **state)
 {
     struct credit credit = {0};
@@ -331,6 +361,8 @@ int main(void)
         cmocka_unit_test(time_that_stands_or_goes_back_does_no_harm),
         cmocka_unit_test(the_log_that_has_grown_counts_as_not_replayed),
         cmocka_unit_test(what_is_seen_before_its_measurement_comes_counts),
+        cmocka_unit_test(a_chunk_begins_when_it_fits),
+        cmocka_unit_test(a_chunk_that_is_larger_than_the_limit_begins_alone),
         cmocka_unit_test(half_of_the_credit_is_time_to_measure),
         cmocka_unit_test(a_gate_opens_later_than_it_closes),
         cmocka_unit_test(a_signal_of_which_little_is_bad_closes_below_its_limit),

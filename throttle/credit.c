@@ -32,6 +32,13 @@ double credit_left(const struct credit *credit)
     return credit->limited ? credit->limit - behind(credit) - credit->in_flight : INFINITY;
 }
 
+bool credit_allows(const struct credit *credit, double bytes)
+{
+    double left = credit_left(credit);
+
+    return left > 0 && (left >= bytes || (credit->in_flight <= 0 && left >= credit->limit * 3 / 4));
+}
+
 bool credit_wants_measure(const struct credit *credit)
 {
     return credit->limited && credit_left(credit) < (credit->limit - credit->backlog) / 2;

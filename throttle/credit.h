@@ -5,10 +5,10 @@
  *
  *     measured backlog + (end of the log now - end of the log when it was measured)
  *
- * and a chunk may begin while that, and what the chunks in flight are expected to write, stays
- * below the limit. Why the limit is never passed by more than the chunks in flight: each begins
- * below it, and what others write counts as soon as anybody of us has seen the end of the log,
- * which is at the end of every chunk and with every measurement.
+ * and a chunk may begin while that, and what it and the chunks in flight are expected to write,
+ * stays within the limit. So it is passed by no more than the chunks in flight, if they turn out to
+ * write more than was expected, and by what others write before anybody of us has seen the end of
+ * the log, which is at the end of every chunk and with every measurement.
  *
  *        0        backlog at the measurement      backlog now, at most            limit
  *        |------------------|---------------------------|----- in flight -----| ... |
@@ -41,8 +41,13 @@ void credit_unlimited(struct credit *credit);
 /* The log was seen to reach `position`. */
 void credit_seen(struct credit *credit, double position);
 
-/* What may still be written, in bytes; INFINITY without a limit; 0 or less: nothing may begin. */
+/* What may still be written, in bytes; INFINITY without a limit. */
 double credit_left(const struct credit *credit);
+/*
+ * May a chunk begin that is expected to write `bytes`? It should fit into what is left. One that is
+ * too large for any limit may begin alone, when three quarters of it are left.
+ */
+bool credit_allows(const struct credit *credit, double bytes);
 /* Is a new measurement worth its query: has half of the credit been used since the last one? */
 bool credit_wants_measure(const struct credit *credit);
 

@@ -20,6 +20,8 @@ enum { LISTEN_FIRST = 5 };
 /* By how much less than it the next small transaction may come early, or later: what comes at even
  * times hits the same moment of our rests again and again. */
 #define JITTER_US (LATENCY_US / 4)
+/* How much rarer it is while nobody is there to be disturbed, and no replica to tell. */
+enum { QUIET_TIMES = 3 };
 
 /* The thread's own. */
 struct looking {
@@ -229,6 +231,14 @@ static bool tick(struct looking *looking, struct error *error)
            governor_sample(governor, probe_ask(looking->probe), clock_us(), error);
 }
 
+static int64_t latency_period_us(struct looking *looking)
+{
+    const struct probe_view *view = probe_view(looking->probe);
+    int64_t period_us = LATENCY_US - JITTER_US + rand_r(&looking->seed) % (2 * JITTER_US);
+
+    return view->foreign || view->replica_count > 0 ? period_us : QUIET_TIMES * period_us;
+}
+
 static bool latency(struct looking *looking, struct error *error)
 {
     struct governor *governor = looking->governor;
@@ -268,8 +278,7 @@ static bool do_what_is_due(struct looking *looking, bool look, bool wants_measur
         return false;
     }
     if (now_us >= looking->latency_us) {
-        looking->latency_us =
-            now_us + LATENCY_US - JITTER_US + rand_r(&looking->seed) % (2 * JITTER_US);
+        looking->latency_us = now_us + latency_period_us(looking);
         if (!latency(looking, error))
             return false;
     }

@@ -24,10 +24,20 @@ static void look_soon(struct governor *governor)
 
 /* -------------------------------------------------------------------------------------- chunks */
 
-/* Milliseconds until the credit, the gates and the rate may allow one; 0: they do. */
-static int64_t auto_wait_ms(struct governor *governor, int64_t now_us)
+/* Milliseconds until the law's rate allows one; 0: it does. */
+static int64_t rate_wait_ms(struct governor *governor, int64_t now_us)
 {
-    int64_t wait_us;
+    int64_t wait_us = bucket_wait_us(&governor->bucket, now_us);
+
+    if (wait_us == 0)
+        return 0;
+    governor->work.wanted = true;
+    return wait_us > CLOSED_MS * INT64_C(1000) ? CLOSED_MS : wait_us / 1000 + 1;
+}
+
+/* Until gates and credit allow one, too. */
+static int64_t auto_wait_ms(struct governor *governor, int64_t expected_bytes, int64_t now_us)
+{
 
     if (governor->read_us == 0 || now_us < governor->listen_until_us)
         return AGAIN_MS;
@@ -37,26 +47,24 @@ static int64_t auto_wait_ms(struct governor *governor, int64_t now_us)
             look_soon(governor);
         return CLOSED_MS;
     }
-    if (credit_left(&governor->credit) <= 0) {
+    if (!credit_allows(&governor->credit, (double)expected_bytes)) {
         governor->work.wanted = true;
         look_soon(governor);
         return AGAIN_MS;
     }
-    wait_us = bucket_wait_us(&governor->bucket, now_us);
-    if (wait_us == 0)
-        return 0;
-    governor->work.wanted = true;
-    return wait_us > CLOSED_MS * INT64_C(1000) ? CLOSED_MS : wait_us / 1000 + 1;
+    return rate_wait_ms(governor, now_us);
 }
 
-static int64_t wait_ms(struct governor *governor, int64_t rested_ms, int64_t now_us)
+static int64_t wait_ms(struct governor *governor, int64_t expected_bytes, int64_t rested_ms,
+                       int64_t now_us)
 {
     int64_t rest_ms = (int64_t)(governor->decision.delay_seconds * 1000) - rested_ms;
     int64_t ms;
 
     if (!governor_in_window(governor, now_us, 0))
         return WINDOW_MS;
-    ms = governor_is_auto(governor) ? auto_wait_ms(governor, now_us) : 0;
+    ms = governor_is_auto(governor) ? auto_wait_ms(governor, expected_bytes, now_us)
+                                    : rate_wait_ms(governor, now_us);
     return ms > rest_ms ? ms : rest_ms > 0 ? rest_ms : 0;
 }
 
@@ -83,7 +91,9 @@ static int64_t ask(struct pace *pace, int64_t expected_bytes, int64_t rested_ms)
 
     pthread_mutex_lock(&governor->mutex);
     /* The worker hears of a pause or an abort itself, in its next transaction. */
-    ms = governor->paused || governor->aborting ? 0 : wait_ms(governor, rested_ms, now_us);
+    ms = governor->paused || governor->aborting
+             ? 0
+             : wait_ms(governor, expected_bytes, rested_ms, now_us);
     if (ms == 0) {
         begin_work(governor, now_us);
         credit_begin(&governor->credit, (double)expected_bytes);

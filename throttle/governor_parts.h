@@ -118,7 +118,7 @@ bool governor_configure(struct governor *governor, const struct settings *settin
                         struct error *error) MUST_CHECK;
 /* After something was read. */
 void governor_decide(struct governor *governor, int64_t now_us);
-bool governor_is_auto(const struct governor *governor); /* gates, credit and rate count */
+bool governor_is_auto(const struct governor *governor); /* gates, credit and the rate count */
 bool governor_in_window(const struct governor *governor, int64_t now_us, double seconds);
 
 /* -- governor_pace.c -- */

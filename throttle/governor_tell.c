@@ -112,7 +112,7 @@ static void find_reason(const struct governor *governor, int64_t now_us,
         return;
     else if (governor->decision.reason >= 0)
         say_signal(governor, "paced", governor->decision.reason, reason);
-    else if (credit_left(&governor->credit) <= 0)
+    else if (governor->wants && credit_left(&governor->credit) <= 0)
         say_signal(governor, "paced", SIGNAL_REPLICA_LAG_BYTES, reason);
     else
         say(reason, "open", -1, "");

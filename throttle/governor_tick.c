@@ -97,7 +97,7 @@ bool governor_configure(struct governor *governor, const struct settings *settin
 
 bool governor_is_auto(const struct governor *governor)
 {
-    return governor->law != &law_off && governor->law != &law_fixed;
+    return governor->law != &law_off && governor->law != &law_fixed && !governor->law->bare;
 }
 
 /* ---------------------------------------------------------------------------------- the decision
@@ -171,8 +171,8 @@ static void ask_law(struct governor *governor, int64_t now_us)
         .others = governor->share.others,
         .share = governor->share.part,
         .foreign = view->foreign,
-        .closed = gates_closed(&governor->gates) >= 0 || governor->paused ||
-                  !governor_in_window(governor, now_us, 0),
+        .closed = (governor_is_auto(governor) && gates_closed(&governor->gates) >= 0) ||
+                  governor->paused || !governor_in_window(governor, now_us, 0),
         .wants = governor->work.wanted,
         .idle = busy_part(governor, now_us) < 0.5,
     };
