@@ -73,10 +73,15 @@ static void stop_work(struct cli *cli, struct worked *worked)
     governor_stop(worked->governor, &cli->run);
 }
 
-/* What only drops is not paced; what a person needs at once does not wait for the window. */
+/*
+ * What only drops is not paced, and nobody who needs the old table back waits for a replica. A
+ * rollback that restores rows is work like any other, but does not wait for the window.
+ */
 static bool start_verb(struct cli *cli, enum verb verb, struct worked *worked, struct error *error)
 {
-    bool governed = verb != VERB_FINISH && verb != VERB_ABORT && job_open(&cli->run.job);
+    bool back = verb == VERB_ROLLBACK && job_is(&cli->run.job, "cut_over");
+    bool governed = verb != VERB_FINISH && verb != VERB_ABORT && !back &&
+                    (verb == VERB_ROLLBACK || job_open(&cli->run.job));
 
     return start_work(cli, governed, verb != VERB_ROLLBACK, worked, error);
 }

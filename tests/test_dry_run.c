@@ -235,7 +235,8 @@ static long log_end(void)
 /*
  * Into table `sent`: what sessions of pghaul sent since the log was `from` bytes long, without its
  * trial (a transaction on a clone of no job; it ends with the first ROLLBACK). Left out is what
- * changes nothing, and what keeps the job's own rows.
+ * changes nothing, what keeps the job's own rows, and the governor's session, which has nothing
+ * else to do.
  */
 static void read_sent(long from)
 {
@@ -246,7 +247,8 @@ static void read_sent(long from)
            "statement AS (\n"
            "    SELECT n, regexp_replace(text, '^pghaul[^|]*\\|LOG:  (statement|execute [^:]*): ',"
            " '') AS sql\n"
-           "      FROM entry WHERE text ~ '^pghaul[^|]*\\|LOG:  (statement|execute [^:]*): ')\n"
+           "      FROM entry WHERE text ~ '^pghaul[^|]*\\|LOG:  (statement|execute [^:]*): '\n"
+           "                   AND text !~ '^pghaul[^|]* governor\\|')\n"
            "SELECT n, sql FROM statement\n"
            " WHERE n > (SELECT min(n) FROM statement WHERE sql = 'ROLLBACK')\n"
            "   AND sql !~ '^(SELECT|SHOW) '\n"

@@ -424,14 +424,36 @@ static void two_jobs_on_one_database_share_what_they_may_write(void)
     t_expect("SELECT count(*) FROM pghaul.pulse", "0");
 }
 
+/* Ten minutes of them each, half an hour, ten hours and ten days ago. */
 static void samples_are_kept_a_second_apart_and_thin_out(void)
 {
+    static const char OLD[] = "SELECT string_agg(n::text, ' ' ORDER BY phase) FROM\n"
+                              "    (SELECT phase, count(*) AS n FROM pghaul.sample\n"
+                              "      WHERE pid = 1 GROUP BY phase) AS s";
+    struct t_process *job;
+    struct t_result result;
+
     make_table();
-    t_runs(0, "backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS);
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s", "policy=fixed=1s",
+                  NULL);
+    wait_for_job();
+    t_wait_until("SELECT count(*) > 2 FROM pghaul.sample", "t", 20);
+    t_kill(job, SIGINT);
+    t_wait(job, &result);
+    t_expect_status(&result, 5);
+    t_sql("INSERT INTO pghaul.sample (job, pid, phase, at)\n"
+          "SELECT 1, 1, ago::text, date_trunc(CASE ago WHEN '10 days' THEN 'hour' ELSE 'minute' "
+          "END, now())\n"
+          "       - ago + n * interval '1 s'\n"
+          "  FROM unnest('{30 min, 10 h, 10 days}'::interval[]) AS ago,\n"
+          "       generate_series(0, 599) AS n");
+    t_runs(0, "set", JOB, "policy=auto");
+    t_runs(0, "resume", JOB);
+    t_expect(OLD, "600 1 10");
     t_expect("SELECT count(*) > 0 FROM pghaul.sample WHERE signals IS NOT NULL", "t");
     t_expect("SELECT count(*) FROM pghaul.sample\n"
              " WHERE signals @> '[{\"signal\": \"replica-lag-bytes\", \"state\": \"ok\"}]'",
-             t_text("SELECT count(*) FROM pghaul.sample"));
+             t_text("SELECT count(*) FROM pghaul.sample WHERE pid <> 1"));
 }
 
 int main(void)

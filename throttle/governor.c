@@ -139,11 +139,12 @@ static bool take_turn(struct looking *looking, struct error *error)
     struct governor *governor = looking->governor;
     const struct governor_unpaced *unpaced = &governor->unpaced;
     ROWS_AUTO rows = {0};
-    bool take, give;
+    bool wanted, take, give;
 
     pthread_mutex_lock(&governor->mutex);
-    take = unpaced->wanted && !unpaced->our_turn;
-    give = unpaced->our_turn && !unpaced->wanted && unpaced->running == 0;
+    wanted = unpaced->turn_asked_us > 0 && clock_us() - unpaced->turn_asked_us < GIVEN_UP_US;
+    take = wanted && !unpaced->our_turn;
+    give = unpaced->our_turn && !wanted && unpaced->running == 0;
     pthread_mutex_unlock(&governor->mutex);
     if (!take && !give)
         return true;
@@ -331,6 +332,7 @@ static void *govern(void *arg)
     struct looking *looking = arg;
     struct governor *governor = looking->governor;
     bool look = false, wants_measure = false;
+    struct error ignored = {0};
 
     pthread_setname_np(pthread_self(), "governor");
     listen_first(looking);
@@ -344,6 +346,8 @@ static void *govern(void *arg)
     } while (!wait_until(
         governor, looking->tick_us < looking->latency_us ? looking->tick_us : looking->latency_us,
         looking->measured_us + MEASURE_US, &look, &wants_measure));
+    if (!governor_thin(governor, probe_ask(looking->probe), &ignored))
+        log_verbose(governor->log, "governor: %s", ignored.message);
     probe_close(looking->probe);
     free(looking);
     return NULL;

@@ -212,7 +212,7 @@ static bool unpaced_may_go(struct governor *governor, int64_t now_us)
     if (!has_replicas(governor))
         return true;
     /* One at a time, of all processes: the thread asks for the turn. */
-    governor->unpaced.wanted = true;
+    governor->unpaced.turn_asked_us = now_us;
     if (!governor->unpaced.our_turn)
         look_soon(governor);
     return governor->unpaced.our_turn && governor->unpaced.running == 0;
@@ -225,8 +225,9 @@ static int64_t ask_unpaced(struct pace *pace, const struct pace_unpaced *unpaced
     int64_t ms = 0;
 
     pthread_mutex_lock(&governor->mutex);
-    snprintf(governor->unpaced.waits, sizeof(governor->unpaced.waits), "%s", unpaced->what);
+    governor->unpaced.asked_us = now_us;
     governor->unpaced.wait_seconds = unpaced->seconds;
+    snprintf(governor->unpaced.waits, sizeof(governor->unpaced.waits), "%s", unpaced->what);
     if (governor->aborting)
         ms = PACE_ABORTED;
     else if (governor->paused || !governor_in_window(governor, now_us, unpaced->seconds))
@@ -235,7 +236,7 @@ static int64_t ask_unpaced(struct pace *pace, const struct pace_unpaced *unpaced
         ms = CLOSED_MS;
     if (ms == 0) {
         governor->unpaced.running++;
-        governor->unpaced.waits[0] = '\0';
+        governor->unpaced.asked_us = 0;
         governor->unpaced.wal_bytes = unpaced->wal_bytes;
         snprintf(governor->unpaced.what, sizeof(governor->unpaced.what), "%s", unpaced->what);
         begin_work(governor, now_us);
@@ -255,7 +256,7 @@ static void done_unpaced(struct pace *pace)
     governor->unpaced.running--;
     if (governor->unpaced.our_turn)
         look_soon(governor);
-    governor->unpaced.wanted = false;
+    governor->unpaced.turn_asked_us = 0;
     governor_tell(governor, now_us);
     pthread_mutex_unlock(&governor->mutex);
 }

@@ -41,15 +41,17 @@ struct governor_work {
     double row_ms;         /* of a row, by one worker; running mean; 0: unknown */
 };
 
-/* Statements that cannot be paced. */
+/* Statements that cannot be paced. Who waits asks again and again, or has given up. */
+#define GIVEN_UP_US INT64_C(2000000)
 struct governor_unpaced {
     int running;
-    bool wanted;         /* somebody waits for the turn of this database */
-    bool our_turn;       /* this process has it: the advisory lock */
-    int64_t wal_bytes;   /* of the one that began last */
-    char what[128];      /* that one */
-    char waits[128];     /* one that may not begin yet; "" for none */
-    double wait_seconds; /* that it would take */
+    bool our_turn;         /* this process has the turn of this database: the advisory lock */
+    int64_t turn_asked_us; /* when somebody asked last who waits for that; 0: never */
+    int64_t asked_us;      /* when somebody asked last, and was told to wait */
+    int64_t wal_bytes;     /* of the one that began last */
+    char what[128];        /* that one */
+    char waits[128];       /* the one that asked last, and was told to wait */
+    double wait_seconds;   /* that it would take */
 };
 
 /* What is told: what may go, and why not all. */

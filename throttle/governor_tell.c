@@ -58,11 +58,15 @@ static bool say_unpaced(const struct governor *governor, int64_t now_us,
         say(reason, text_string(&text), -1, "");
         return true;
     }
-    if (unpaced->waits[0] == '\0')
+    if (unpaced->asked_us == 0 || now_us - unpaced->asked_us > GIVEN_UP_US)
         return false;
     text_appendf(&text, "%s waits", unpaced->waits);
     if (!governor_in_window(governor, now_us, 0))
         text_append(&text, " for the window");
+    else if (governor->has_window &&
+             unpaced->wait_seconds > 60.0 * window_longest(&governor->window))
+        text_appendf(&text, ": it takes about %.0f min, longer than the window is ever open",
+                     ceil(unpaced->wait_seconds / 60));
     else if (!governor_in_window(governor, now_us, unpaced->wait_seconds))
         text_appendf(&text, ": it takes about %.0f min, longer than the window stays open",
                      ceil(unpaced->wait_seconds / 60));

@@ -457,7 +457,7 @@ static bool paced_turn(struct worker *worker, enum turn *turn, struct error *err
     pace->done(pace, &done);
     if (!ok || *turn != TURN_DONE)
         return ok;
-    worker->wrote_bytes = done.bytes;
+    worker->wrote_bytes = done.bytes > 0 ? done.bytes : done.grown;
     worker->rested_ms = clock_ms();
     return true;
 }
