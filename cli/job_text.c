@@ -203,7 +203,8 @@ static void pace_line(const struct job_view *view, struct text *out)
     text_append(out, policy);
     if (throttle->known)
         text_appendf(out, ": %s", throttle->decision);
-    if (throttle->known && throttle->rate >= 0)
+    if (throttle->known && throttle->rate >= 0 &&
+        (strcmp(throttle->decision, "paced") == 0 || strcmp(throttle->decision, "open") == 0))
         text_appendf(out, ", %s/s of log", SIZE((int64_t)throttle->rate));
     if (throttle->reason != NULL)
         text_appendf(out, ", by %s, for %s", throttle->reason, SECONDS(throttle->seconds));

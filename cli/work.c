@@ -188,7 +188,7 @@ bool work_planned(struct cli *cli, const struct report *report,
         report_show(cli, report, cli->options.job_name);
         return true;
     }
-    if (!governor_check(&cli->run, error) || !store(&cli->run, error))
+    if (!governor_check(&cli->run, bench_laws, error) || !store(&cli->run, error))
         return false;
     report_show(cli, report, cli->run.job.name);
     return (ask_swap == NULL || ask_swap(cli, report, &swap, error)) && work_run(cli, swap, error);

@@ -624,7 +624,9 @@ static void run_alter(const struct hostile_options *options)
 
 /*
  * Exit status 6 is an answer, too: no try met a moment at which nobody had used the table for long.
- * Then the job is intact, and the next call goes on; that it never succeeds is a failure.
+ * Then the job is intact, and the next call goes on; that it never succeeds is a failure. A
+ * cut-over that found the copy stale (TRUNCATE) had to begin it anew: if it gave up there, the job
+ * is where `resume` goes on, as its hint says.
  */
 static void run_swap(const char *verb, const char *fact)
 {
@@ -635,6 +637,12 @@ static void run_swap(const char *verb, const char *fact)
         if (result.status != 6 || calls == SWAP_CALLS_MAX)
             break;
         print_message("    %s was in vain for %.1f s\n", verb, (double)result.took_ms / 1000);
+        if (strcmp(verb, "cutover") == 0 &&
+            strcmp(t_text("SELECT phase FROM pghaul.job WHERE name = 'j'"), "ready") != 0) {
+            t_run(&result, "resume", "j", NULL);
+            if (result.status != 0 && result.status != 6)
+                break;
+        }
     }
     t_expect_status(&result, 0);
     print_message("    %s took %.1f s: %s\n", verb, (double)result.took_ms / 1000,

@@ -99,9 +99,26 @@ void probing_look_fast(struct probe *probe)
         t_fail("%s %s", error.message, error.detail);
 }
 
+void probing_look_again(struct probe *probe)
+{
+    int64_t end_ms = clock_ms() + 20000;
+    struct error error = {0};
+
+    while (!probe_slow(probe, 0, &error)) {
+        if (clock_ms() > end_ms)
+            t_fail("%s %s", error.message, error.detail);
+        clock_sleep_ms(50);
+    }
+}
+
 void probing_pulse(struct probe *probe, int64_t idle_us)
 {
-    const struct probe_pulse pulse = {.priority = 10, .written = 4711, .wants = true};
+    probing_tell(probe, (struct probe_pulse){.priority = 10, .written = 4711, .wants = true},
+                 idle_us);
+}
+
+void probing_tell(struct probe *probe, struct probe_pulse pulse, int64_t idle_us)
+{
     struct error error = {0};
 
     if (!probe_latency(probe, &pulse, idle_us, &error))

@@ -25,10 +25,13 @@ void probing_set(struct probe *probe, const char *assignment);
 int64_t probing_job(void);
 uint32_t probing_oid(const char *table);
 
-/* A look, a fast one, a pulse; they must not fail. */
+/* A look, a fast one, a pulse (one that says that); they must not fail. */
 void probing_look(struct probe *probe);
 void probing_look_fast(struct probe *probe);
 void probing_pulse(struct probe *probe, int64_t idle_us);
+void probing_tell(struct probe *probe, struct probe_pulse pulse, int64_t idle_us);
+/* After its connection was lost: until it is there again. */
+void probing_look_again(struct probe *probe);
 
 const struct reading *probing_reading(const struct probe *probe, enum signal_id id);
 /* It must be in this state; gives it. */

@@ -420,6 +420,7 @@ static void our_pulse_is_a_row_and_is_measured_against_our_pauses(void)
     target.job = probing_job();
     probe = probing_at(&target, NULL, NULL);
     view = probe_view(probe);
+    probing_look(probe); /* nobody else is there */
     for (int i = 0; i < 20; i++)
         probing_pulse(probe, 0);
     probing_expect(probe, SIGNAL_FOREGROUND_LATENCY, READING_ABSENT);
@@ -481,6 +482,137 @@ static void processes_see_each_others_pulses(void)
     probing_look(other);
     assert_int_equal(probe_view(other)->peer_count, 0);
     probe_close(other);
+}
+
+static void a_peer_that_waits_to_begin_something_says_so(void)
+{
+    struct probe_target target = {.disk_base = -1};
+    struct probe *one, *other;
+
+    target.job = probing_job();
+    one = probing_at(&target, NULL, NULL);
+    other = probing_at(&target, NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        probing_tell(one, (struct probe_pulse){.priority = 7, .written = 1, .waits = i == 0}, 0);
+        probing_look(other);
+        assert_int_equal(probe_view(other)->peer_count, 1);
+        assert_int_equal(probe_view(other)->peers[0].priority, 7);
+        assert_true(probe_view(other)->peers[0].waits == (i == 0));
+        assert_false(probe_view(other)->peers[0].wants);
+    }
+    probe_close(one);
+    probe_close(other);
+}
+
+/* Ten pulses in a pause of ours, while a peer says that; was one of them a sample? */
+static bool samples_beside(struct probe *probe, struct probe *peer, struct probe_pulse pulse)
+{
+    int64_t before_us = probe_view(probe)->baseline_us;
+
+    probing_tell(peer, pulse, 0);
+    clock_sleep_ms(1000); /* what was written is compared over so long at least */
+    probing_look(probe);
+    for (int i = 0; i < 10; i++)
+        probing_tell(probe, (struct probe_pulse){.priority = 10}, 1000000);
+    return probe_view(probe)->baseline_us > before_us;
+}
+
+static void a_baseline_is_not_taken_while_another_process_works(void)
+{
+    struct probe_target target = {.disk_base = -1};
+    struct probe *probe, *peer;
+    struct error error;
+    int64_t before_us;
+
+    target.job = probing_job();
+    probe = probing_at(&target, NULL, "limit.active-sessions=on", NULL);
+    peer = probing_at(&target, NULL, NULL);
+    /* Before the first look nobody knows; who is new may be at anything. */
+    probing_tell(probe, (struct probe_pulse){.priority = 10}, 1000000);
+    assert_true(probe_view(probe)->baseline_us == 0);
+    assert_false(samples_beside(probe, peer, (struct probe_pulse){.written = 5}));
+    assert_false(samples_beside(probe, peer, (struct probe_pulse){.written = 6}));
+    assert_false(samples_beside(probe, peer, (struct probe_pulse){.written = 6, .wants = true}));
+    for (int i = 0; i < 20; i++) {
+        probing_tell(peer, (struct probe_pulse){.written = 6, .wants = true}, 0);
+        assert_true(probe_slow(probe, 1000000, &error));
+    }
+    probing_expect(probe, SIGNAL_ACTIVE_SESSIONS, READING_ABSENT);
+    probing_expect(probe, SIGNAL_FOREGROUND_LATENCY, READING_ABSENT);
+    /* It is there, and rests. */
+    assert_true(samples_beside(probe, peer, (struct probe_pulse){.written = 6}));
+    for (int i = 0; i < 20; i++)
+        assert_true(probe_slow(probe, 1000000, &error));
+    probing_expect(probe, SIGNAL_ACTIVE_SESSIONS, READING_OK);
+    probing_expect(probe, SIGNAL_FOREGROUND_LATENCY, READING_OK);
+    /* One that has said nothing for long is at work no more, as far as anybody knows. */
+    assert_false(samples_beside(probe, peer, (struct probe_pulse){.written = 7, .wants = true}));
+    before_us = probe_view(probe)->baseline_us;
+    t_sql("UPDATE pghaul.pulse SET at = at - interval '1 min' WHERE written = 7");
+    clock_sleep_ms(1000);
+    probing_look(probe);
+    probing_tell(probe, (struct probe_pulse){.priority = 10}, 1000000);
+    assert_true(probe_view(probe)->baseline_us > before_us);
+    probe_close(probe);
+    probe_close(peer);
+}
+
+static void rows_that_nobody_writes_any_more_are_taken_away(void)
+{
+    struct t_session *stranger = t_session("stranger"), *hung = t_session("hung");
+    struct probe_target target = {.disk_base = -1};
+    struct probe *probe;
+
+    target.job = probing_job();
+    t_do(hung, "SET application_name = 'pghaul j governor'");
+    t_sqlf("INSERT INTO pghaul.job (id, name, kind, table_schema, table_name, source_oid, state,"
+           "                        spec, plan, settings, meaning, program_version)"
+           " SELECT 1000, 'k', kind, table_schema, table_name, source_oid, state, spec, plan,"
+           "        settings, meaning, program_version FROM pghaul.job;"
+           "INSERT INTO pghaul.pulse (job, pid, at, priority)"
+           " SELECT j, p, clock_timestamp() - a, 10 FROM (VALUES"
+           "   (%lld, 2000000001, interval '11 s'),"     /* killed: of this job, */
+           "   (1000, 2000000001, interval '2 months')," /* of another one */
+           "   (1000, 2000000002, interval '-1 min'),"   /* killed just now */
+           "   (1000, %lld, interval '11 s'),"           /* its number is somebody else's now */
+           "   (%lld, %lld, interval '50 min'),"         /* lives, and has long said nothing */
+           "   (1000, %lld, interval '61 min')) AS v (j, p, a)", /* .. for too long */
+           (long long)target.job, (long long)t_backend_pid(stranger), (long long)target.job,
+           (long long)t_backend_pid(hung), (long long)t_backend_pid(hung));
+    probe = probing_at(&target, NULL, NULL);
+    probing_pulse(probe, 0);
+    t_expect("SELECT string_agg(job || CASE WHEN pid > 2000000000 THEN ' killed' ELSE ' hangs' END,"
+             "                  ', ' ORDER BY job) FROM pghaul.pulse WHERE written = 0",
+             t_format("%lld hangs, 1000 killed", (long long)target.job));
+    t_expect("SELECT count(*) FROM pghaul.pulse WHERE written = 4711", "1");
+    probe_close(probe);
+}
+
+static void after_a_lost_connection_our_former_row_is_no_peer(void)
+{
+    struct t_session *lock = t_session("lock");
+    struct probe_target target = {.disk_base = -1};
+    struct probe *probe;
+
+    target.job = probing_job();
+    probe = probing_at(&target, NULL, NULL);
+    probing_pulse(probe, 0);
+    for (int i = 0; i < 2; i++) {
+        if (i == 1) /* as the backend that we gave up may still do */
+            t_do(lock, "BEGIN; SELECT FROM pghaul.pulse FOR UPDATE");
+        t_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+              " WHERE application_name = 'pghaul probe' AND datname = current_database()");
+        probing_look_again(probe);
+        t_expect("SELECT count(*) FROM pghaul.pulse", "1");
+        assert_int_equal(probe_view(probe)->peer_count, 0);
+        probing_pulse(probe, 0);
+        probing_look(probe);
+        assert_int_equal(probe_view(probe)->peer_count, 0);
+        t_expect("SELECT count(*) FROM pghaul.pulse", i == 0 ? "1" : "2");
+        t_expect("SELECT count(*) FROM pghaul.pulse JOIN pg_stat_activity USING (pid)", "1");
+    }
+    t_do(lock, "COMMIT");
+    probe_close(probe);
 }
 
 /* -------------------------------------------------------------------------------------- the probe
@@ -586,6 +718,10 @@ int main(void)
         t_test(our_pulse_is_a_row_and_is_measured_against_our_pauses),
         t_test(a_process_that_is_told_to_stop_takes_its_pulse_away),
         t_test(processes_see_each_others_pulses),
+        t_test(a_peer_that_waits_to_begin_something_says_so),
+        t_test(a_baseline_is_not_taken_while_another_process_works),
+        t_test(rows_that_nobody_writes_any_more_are_taken_away),
+        t_test(after_a_lost_connection_our_former_row_is_no_peer),
         t_test(with_the_defaults_a_look_is_one_statement),
         t_test(a_server_that_hangs_makes_readings_unknown_and_holds_nobody),
         t_test(a_server_that_is_gone_is_unknown_until_it_is_back),

@@ -186,6 +186,67 @@ static void a_replica_that_is_asked_itself_needs_no_privilege(void)
     probe_close(probe);
 }
 
+/* The standby is asked, and another walsender is hidden: who makes up for that? */
+static void expect_not_made_up_for(const char *replica, const char *again, const char *ignored)
+{
+    struct probe *probe = probing("mover", replica, again, ignored, NULL);
+
+    probing_refused(probe, "hides from this role how far ", "GRANT pg_monitor TO");
+    probe_close(probe);
+}
+
+static void a_replica_makes_up_for_one_hidden_walsender_and_only_if_it_counts(void)
+{
+    const char *dir = sandbox_dir(t_sandbox());
+    const char *replica = t_format("replica=%s", standby_conninfo());
+    const char *again = t_format("replica=host=%s/. port=5433", dir);
+    struct t_session *receiver;
+    struct probe *probe;
+
+    make_mover();
+    caught_up();
+    receiver =
+        t_session_at(T_HERE, "receiver",
+                     t_format("%s replication=database application_name=receiver", t_conninfo()));
+    t_wait_until("SELECT count(*) FROM pg_stat_replication", "2", 20);
+    expect_not_made_up_for(replica, "priority=10", "workers=1");
+    expect_not_made_up_for(replica, again, "workers=1");
+    expect_not_made_up_for(replica, again, t_format("ignore-replica=walreceiver,%s", dir));
+    expect_not_made_up_for(replica, "workers=1", t_format("ignore-replica=walreceiver,%s", dir));
+    expect_not_made_up_for(replica, "workers=1", "ignore-replica=walreceiver");
+    probe = probing("mover", replica, again, "ignore-replica=receiver", NULL);
+    probing_accepted(probe);
+    assert_int_equal(probe_view(probe)->replica_count, 1);
+    probe_close(probe);
+    t_sqlf("SELECT pg_terminate_backend(%d)", t_backend_pid(receiver));
+    t_wait_until("SELECT count(*) FROM pg_stat_replication", "1", 20);
+}
+
+static void a_job_that_exists_is_told_by_set(void)
+{
+    struct probe_target target = {.job_name = "orders-1", .disk_base = -1};
+    struct probe *probe;
+    const char *hint;
+
+    make_mover();
+    caught_up();
+    target.job = probing_job();
+    t_sql("GRANT USAGE ON SCHEMA pghaul TO mover;"
+          "GRANT ALL ON ALL TABLES IN SCHEMA pghaul TO mover");
+    probe = probing_at(&target, "mover", "limit.replica-lag-time=2s", NULL);
+    hint = probing_refused(
+        probe, "hides from this role",
+        "without it: pghaul set orders-1 limit.replica-lag-bytes=off limit.replica-lag-time=off");
+    expect_part(hint, "pghaul set orders-1 replica=CONNINFO");
+    if (strstr(hint, "--") != NULL || strstr(hint, "-s ") != NULL)
+        t_fail("an option in '%s'", hint);
+    probe_close(probe);
+    probe = probing_at(&target, "mover", t_format("replica=%s", t_conninfo()),
+                       "ignore-replica=walreceiver", NULL);
+    probing_refused(probe, "is no standby", "pghaul set orders-1 ignore-replica=walreceiver,");
+    probe_close(probe);
+}
+
 /* Shared storage has no positions: there the functions fail, as they do for a role that may not
  * call them. */
 static void a_replica_without_positions_shows_our_pulse(void)
@@ -435,6 +496,8 @@ int main(void)
         t_test(an_ignored_replica_does_not_count),
         t_test(without_the_privilege_lag_is_refused_with_the_grant_and_the_switch),
         t_test(a_replica_that_is_asked_itself_needs_no_privilege),
+        t_test(a_replica_makes_up_for_one_hidden_walsender_and_only_if_it_counts),
+        t_test(a_job_that_exists_is_told_by_set),
         t_test(a_replica_without_positions_shows_our_pulse),
         t_test(a_standby_that_is_late_on_purpose_is_refused_by_name),
         t_test(a_server_that_is_no_standby_is_no_replica),

@@ -189,6 +189,46 @@ static void a_job_that_is_held_can_be_paused_and_aborted(void)
     on_standby("SELECT pg_wal_replay_resume()");
 }
 
+/* The gate is the user's own query. What the governor knows of the pause is a second old. */
+static void a_resume_after_a_pause_passes_no_closed_gate(void)
+{
+    struct t_process *job;
+
+    make_table();
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s",
+                  "limit.query=1 SELECT 5", NULL);
+    wait_for_job();
+    wait_held("query");
+    for (int i = 0; i < 3; i++) {
+        t_runs(0, "pause", JOB);
+        t_wait_until("SELECT state FROM pghaul.job", "paused", 10);
+        sleep(1);
+        t_sql("UPDATE pghaul.job SET wanted = 'run'");
+        sleep(1);
+    }
+    t_expect(ROWS, "0");
+    t_runs(0, "set", JOB, "limit.query=off");
+    expect_done(job);
+}
+
+/* retry.limit is for trying; who is held tries nothing. */
+static void a_job_that_is_held_for_long_survives_a_lost_session(void)
+{
+    struct t_process *job;
+
+    make_table();
+    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s",
+                  "limit.query=1 SELECT 5", "-s", "retry.limit=2s", NULL);
+    wait_for_job();
+    wait_held("query");
+    sleep(3);
+    t_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity\n"
+          " WHERE application_name LIKE 'pghaul j backfill %'");
+    sleep(1);
+    t_runs(0, "set", JOB, "limit.query=off");
+    expect_done(job);
+}
+
 static void a_standby_that_vanishes_is_missed_until_it_is_back(void)
 {
     struct t_process *job;
@@ -360,6 +400,7 @@ static void nonsense_is_refused(void)
             t_fail("-s '%s' ended with %d", LIMITS[i], result.status);
     }
     t_expect(ROWS, "0");
+    t_expect("SELECT to_regclass('pghaul.job') IS NULL", "t"); /* no job was made */
 }
 
 /* ----------------------------------------------------------------------- windows, unpaced work */
@@ -463,6 +504,8 @@ int main(void)
         t_test(a_limit_that_is_raised_while_it_is_closed_opens_it),
         t_test(a_policy_that_is_set_to_off_while_it_is_closed_lets_all_go),
         t_test(a_job_that_is_held_can_be_paused_and_aborted),
+        t_test(a_resume_after_a_pause_passes_no_closed_gate),
+        t_test(a_job_that_is_held_for_long_survives_a_lost_session),
         t_test(a_standby_that_vanishes_is_missed_until_it_is_back),
         t_test(a_standby_that_was_gone_when_the_job_is_resumed_is_missed),
         t_test(a_standby_that_is_ignored_by_name_holds_nobody),

@@ -124,6 +124,21 @@ static void a_reason_names_the_signal_whose_it_is_and_the_limit(void **state)
     assert_string_equal(text_string(&text), "replica-lag-bytes of standby1: not read for 7 s");
 }
 
+static void a_reason_without_a_value_yet_shows_none(void **state)
+{
+    static const enum reading_state STATES[] = {READING_ABSENT, READING_OFF};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct reading reading = {.state = STATES[i], .limit = 3};
+        TEXT_AUTO text = {0};
+
+        signal_reason_text(SIGNAL_FOREGROUND_LATENCY, &reading, &text);
+        assert_string_equal(text_string(&text),
+                            "foreground-latency: not known yet, starting slowly");
+    }
+}
+
 /* -------------------------------------------------------------------------------------- baselines
  */
 
@@ -277,6 +292,7 @@ int main(void)
         cmocka_unit_test(active_sessions_are_relative_unless_the_cpus_are_known),
         cmocka_unit_test(values_read_as_people_write_them),
         cmocka_unit_test(a_reason_names_the_signal_whose_it_is_and_the_limit),
+        cmocka_unit_test(a_reason_without_a_value_yet_shows_none),
         cmocka_unit_test(a_baseline_says_nothing_before_it_has_enough_samples),
         cmocka_unit_test(what_is_measured_beside_our_own_work_is_never_usual),
         cmocka_unit_test(a_baseline_rolls_to_what_is_usual_now),

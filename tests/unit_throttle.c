@@ -150,7 +150,6 @@ static void a_chunk_begins_when_it_fits(void **state)
     assert_true(credit_allows(&credit, 1000 * MB));
     credit_measure(&credit, 40 * MB, 64 * MB, 0);
     assert_true(credit_allows(&credit, 24 * MB));
-    assert_false(credit_allows(&credit, 25 * MB));
     credit_begin(&credit, 20 * MB);
     assert_true(credit_allows(&credit, 4 * MB));
     assert_false(credit_allows(&credit, 5 * MB));
@@ -159,17 +158,28 @@ static void a_chunk_begins_when_it_fits(void **state)
     assert_false(credit_allows(&credit, 0));
 }
 
-static void a_chunk_that_is_larger_than_the_limit_begins_alone(void **state)
+static void a_chunk_that_is_larger_than_the_limit_still_begins(void **state)
 {
     struct credit credit = {0};
 
     (void)state;
-    credit_measure(&credit, 20 * MB, 64 * MB, 0);
+    credit_measure(&credit, 50 * MB, 64 * MB, 0);
     assert_false(credit_allows(&credit, 100 * MB));
-    credit_measure(&credit, 16 * MB, 64 * MB, 0);
+    credit_measure(&credit, 40 * MB, 64 * MB, 0);
     assert_true(credit_allows(&credit, 100 * MB));
-    credit_begin(&credit, 1);
+    credit_begin(&credit, 10 * MB);
     assert_false(credit_allows(&credit, 100 * MB));
+}
+
+static void another_primary_has_another_end_of_the_log(void **state)
+{
+    struct credit credit = {0};
+
+    (void)state;
+    credit_measure(&credit, 0, 64 * MB, 1000 * MB);
+    credit_seen(&credit, 1060 * MB);
+    credit_measure(&credit, 0, 64 * MB, 900 * MB);
+    assert_true(credit_left(&credit) == 64 * MB);
 }
 
 static void half_of_the_credit_is_time_to_measure(void **state)
@@ -362,7 +372,8 @@ int main(void)
         cmocka_unit_test(the_log_that_has_grown_counts_as_not_replayed),
         cmocka_unit_test(what_is_seen_before_its_measurement_comes_counts),
         cmocka_unit_test(a_chunk_begins_when_it_fits),
-        cmocka_unit_test(a_chunk_that_is_larger_than_the_limit_begins_alone),
+        cmocka_unit_test(a_chunk_that_is_larger_than_the_limit_still_begins),
+        cmocka_unit_test(another_primary_has_another_end_of_the_log),
         cmocka_unit_test(half_of_the_credit_is_time_to_measure),
         cmocka_unit_test(a_gate_opens_later_than_it_closes),
         cmocka_unit_test(a_signal_of_which_little_is_bad_closes_below_its_limit),

@@ -7,6 +7,9 @@ void credit_measure(struct credit *credit, double backlog, double limit, double 
     credit->limited = true;
     credit->backlog = backlog > 0 ? backlog : 0;
     credit->limit = limit;
+    /* Back in the log: another server has become the primary. */
+    if (position < credit->measured)
+        credit->seen = position;
     credit->measured = position;
     credit_seen(credit, position);
 }
@@ -22,21 +25,21 @@ void credit_seen(struct credit *credit, double position)
         credit->seen = position;
 }
 
-static double behind(const struct credit *credit)
+double credit_owed(const struct credit *credit)
 {
     return credit->backlog + (credit->seen - credit->measured);
 }
 
 double credit_left(const struct credit *credit)
 {
-    return credit->limited ? credit->limit - behind(credit) - credit->in_flight : INFINITY;
+    return credit->limited ? credit->limit - credit_owed(credit) - credit->in_flight : INFINITY;
 }
 
 bool credit_allows(const struct credit *credit, double bytes)
 {
     double left = credit_left(credit);
 
-    return left > 0 && (left >= bytes || (credit->in_flight <= 0 && left >= credit->limit * 3 / 4));
+    return left > 0 && left >= fmin(bytes, credit->limit / 4);
 }
 
 bool credit_wants_measure(const struct credit *credit)

@@ -41,11 +41,13 @@ void credit_unlimited(struct credit *credit);
 /* The log was seen to reach `position`. */
 void credit_seen(struct credit *credit, double position);
 
+/* The most that the worst replica can be behind now. */
+double credit_owed(const struct credit *credit);
 /* What may still be written, in bytes; INFINITY without a limit. */
 double credit_left(const struct credit *credit);
 /*
- * May a chunk begin that is expected to write `bytes`? It should fit into what is left. One that is
- * too large for any limit may begin alone, when three quarters of it are left.
+ * May a chunk begin that is expected to write `bytes`? It should fit into what is left; one that is
+ * larger than a quarter of the limit needs only that, or it might never begin.
  */
 bool credit_allows(const struct credit *credit, double bytes);
 /* Is a new measurement worth its query: has half of the credit been used since the last one? */

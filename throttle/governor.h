@@ -46,9 +46,11 @@ bool governor_start(struct governor **governor, struct run *run, const struct la
 
 /*
  * Before there is a job: ERROR_REFUSED when its settings have a signal on that cannot be read, with
- * what would help. Reads only; looks at run->job.settings and source_oid.
+ * what would help; ERROR_USAGE for a law that nobody knows. Reads only; looks at run->job.settings
+ * and source_oid.
  */
-bool governor_check(const struct run *run, struct error *error) MUST_CHECK;
+bool governor_check(const struct run *run, const struct law *const *laws,
+                    struct error *error) MUST_CHECK;
 
 /* Ends the thread, also one that hangs; run->pace is pace_none() again. NULL is fine. */
 void governor_stop(struct governor *governor, struct run *run);

@@ -39,7 +39,7 @@ static int64_t rate_wait_ms(struct governor *governor, int64_t now_us)
 static int64_t auto_wait_ms(struct governor *governor, int64_t expected_bytes, int64_t now_us)
 {
 
-    if (governor->read_us == 0 || now_us < governor->listen_until_us)
+    if (governor->read_us == 0 || governor->listening_us > 0)
         return AGAIN_MS;
     if (now_us - governor->read_us > GATE_STALE_US || gates_closed(&governor->gates) >= 0) {
         if (governor->gates.closed[SIGNAL_REPLICA_LAG_BYTES] ||
@@ -47,6 +47,8 @@ static int64_t auto_wait_ms(struct governor *governor, int64_t expected_bytes, i
             look_soon(governor);
         return CLOSED_MS;
     }
+    if (governor_gives_way(governor))
+        return CLOSED_MS;
     if (!credit_allows(&governor->credit, (double)expected_bytes)) {
         governor->work.wanted = true;
         look_soon(governor);
@@ -90,9 +92,10 @@ static int64_t ask(struct pace *pace, int64_t expected_bytes, int64_t rested_ms)
     int64_t ms;
 
     pthread_mutex_lock(&governor->mutex);
-    /* The worker hears of a pause or an abort itself, in its next transaction. */
+    /* A worker that rests looks itself what the job wants: it hears of a pause or an abort there.
+     */
     ms = governor->paused || governor->aborting
-             ? 0
+             ? CLOSED_MS
              : wait_ms(governor, expected_bytes, rested_ms, now_us);
     if (ms == 0) {
         begin_work(governor, now_us);
@@ -194,8 +197,7 @@ static bool little_is_owed(const struct governor *governor)
 {
     const struct credit *credit = &governor->credit;
 
-    return !credit->limited ||
-           credit->backlog + (credit->seen - credit->measured) < credit->limit / 4;
+    return !credit->limited || credit_owed(credit) < credit->limit / 4;
 }
 
 static bool unpaced_may_go(struct governor *governor, int64_t now_us)
@@ -206,6 +208,7 @@ static bool unpaced_may_go(struct governor *governor, int64_t now_us)
         gates_closed(&governor->gates) >= 0)
         return false;
     if (!little_is_owed(governor)) {
+        governor->unpaced.owed_us = now_us;
         look_soon(governor);
         return false;
     }
@@ -236,7 +239,7 @@ static int64_t ask_unpaced(struct pace *pace, const struct pace_unpaced *unpaced
         ms = CLOSED_MS;
     if (ms == 0) {
         governor->unpaced.running++;
-        governor->unpaced.asked_us = 0;
+        governor->unpaced.asked_us = governor->unpaced.owed_us = 0;
         governor->unpaced.wal_bytes = unpaced->wal_bytes;
         snprintf(governor->unpaced.what, sizeof(governor->unpaced.what), "%s", unpaced->what);
         begin_work(governor, now_us);

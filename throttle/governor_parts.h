@@ -1,7 +1,8 @@
 /*
  * What the parts of the governor share. Private to governor*.c.
  *
- *     governor.c         life: start, stop, the thread and its cadence
+ *     governor.c         life: start, stop
+ *     governor_look.c    the thread: what it looks at, and when
  *     governor_pace.c    struct pace: what workers ask (under the mutex, never waits)
  *     governor_tick.c    from readings to a decision (under the mutex, pure but for the clock)
  *     governor_tell.c    what it says: progress, samples
@@ -21,11 +22,12 @@
 #include "throttle/share.h"
 
 /* How often, in microseconds. */
-#define TICK_US INT64_C(1000000)     /* everything */
-#define LATENCY_US INT64_C(200000)   /* our own small transaction */
-#define MEASURE_US INT64_C(100000)   /* the replicas again, at most as often */
-#define LISTEN_US INT64_C(300000)    /* a pause to hear the others without us */
-#define UNHEARD_US INT64_C(10000000) /* since when there was none, before one is made */
+#define TICK_US INT64_C(1000000)           /* everything */
+#define LATENCY_US INT64_C(200000)         /* our own small transaction */
+#define MEASURE_US INT64_C(100000)         /* the replicas again, at most as often */
+#define LISTEN_STEP_US INT64_C(20000)      /* between two of these while we listen */
+#define LISTEN_LONGEST_US INT64_C(3000000) /* for what is in flight to end, and to listen */
+#define UNHEARD_US INT64_C(10000000)       /* since when there was none, before one is made */
 
 /* What workers do and did; all of it under the mutex. */
 struct governor_work {
@@ -47,6 +49,7 @@ struct governor_unpaced {
     int running;
     bool our_turn;         /* this process has the turn of this database: the advisory lock */
     int64_t turn_asked_us; /* when somebody asked last who waits for that; 0: never */
+    int64_t owed_us;       /* when somebody asked last, and too much was owed; 0: never */
     int64_t asked_us;      /* when somebody asked last, and was told to wait */
     int64_t wal_bytes;     /* of the one that began last */
     char what[128];        /* that one */
@@ -100,7 +103,8 @@ struct governor {
     struct window window;
     struct window_state window_state; /* as of window_us */
     int64_t window_us;                /* 0: not asked yet */
-    int64_t listen_until_us;
+    int64_t listening_us; /* since when nothing begins, to hear the others without us; 0: not */
+    int64_t listened_us;  /* when we did last; 0: never, but at the start */
     struct share share;
     bool wants;        /* this process could write more than it may: as of the last decision */
     double charge;     /* bytes of log for a byte that the work says it wrote */
@@ -112,15 +116,42 @@ struct governor {
     struct governor_reason reason;
 };
 
+/* The thread's own. */
+struct looking {
+    struct governor *governor;
+    struct probe *probe;
+    int connections; /* that the probe had made when it was looked at last */
+    int64_t tick_us; /* when the next is due; the same for the rest */
+    int64_t latency_us;
+    int64_t measured_us; /* when the replicas were read last */
+    int64_t thin_us;
+    unsigned seed;
+    int64_t joined_us; /* when the first exchange with others was: 0: not yet */
+};
+
+/* -- governor_look.c -- */
+
+#define GOVERNOR_THIN_US INT64_C(300000000)
+
+/* The thread: of a struct looking, which it frees with its probe. */
+void *governor_run(void *looking);
+
 /* -- governor_tick.c; under the mutex -- */
 
 /* Takes over settings: another policy begins anew, changed limits count from now on. ERROR_USAGE
  * for a law that nobody knows. */
 bool governor_configure(struct governor *governor, const struct settings *settings, int64_t now_us,
                         struct error *error) MUST_CHECK;
+/* By policy: "auto", "off", "fixed=250ms", "law=NAME", which is one of `laws`. NULL: ERROR_USAGE.
+ */
+const struct law *governor_law(const struct law *const *laws, const char *policy, int64_t *fixed_ms,
+                               struct error *error);
 /* After something was read. */
 void governor_decide(struct governor *governor, int64_t now_us);
 bool governor_is_auto(const struct governor *governor); /* gates, credit and the rate count */
+/* Does nothing begin here, so that a statement of another job may that waits until little is owed?
+ */
+bool governor_gives_way(const struct governor *governor);
 bool governor_in_window(const struct governor *governor, int64_t now_us, double seconds);
 
 /* -- governor_pace.c -- */

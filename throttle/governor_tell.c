@@ -114,6 +114,9 @@ static void find_reason(const struct governor *governor, int64_t now_us,
         say_signal(governor, "closed", closed, reason);
     else if (say_unpaced(governor, now_us, reason))
         return;
+    else if (governor_gives_way(governor))
+        say(reason, "waiting", -1,
+            "a statement of another job that cannot be paced, until less is owed to the replicas");
     else if (governor->decision.reason >= 0)
         say_signal(governor, "paced", governor->decision.reason, reason);
     else if (governor->wants && credit_left(&governor->credit) <= 0)

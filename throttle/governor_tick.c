@@ -9,25 +9,24 @@
 /* ------------------------------------------------------------------------------------ the policy
  */
 
-static const struct law *find_law(const struct governor *governor, const char *name)
+static const struct law *find_law(const struct law *const *laws, const char *name)
 {
-    for (const struct law *const *at = governor->laws; at != NULL && *at != NULL; at++)
-        if (strcmp((*at)->name, name) == 0)
-            return *at;
+    for (; laws != NULL && *laws != NULL; laws++)
+        if (strcmp((*laws)->name, name) == 0)
+            return *laws;
     return NULL;
 }
 
-/* "auto", "off", "fixed=250ms", "law=NAME". Settings have been checked; a newer program's policy is
- * auto. */
-static const struct law *law_of(const struct governor *governor, const char *policy,
-                                int64_t *fixed_ms, struct error *error)
+/* Settings have been checked, but for the names of laws; a newer program's policy is auto. */
+const struct law *governor_law(const struct law *const *laws, const char *policy, int64_t *fixed_ms,
+                               struct error *error)
 {
     const char *equals = strchr(policy, '=');
     const struct law *law;
 
     *fixed_ms = 0;
     if (strncmp(policy, "law=", 4) == 0) {
-        law = find_law(governor, equals + 1);
+        law = find_law(laws, equals + 1);
         if (law == NULL)
             error_set(error, ERROR_USAGE, "there is no policy \"%s\"", policy);
         return law;
@@ -62,6 +61,17 @@ static void begin_law(struct governor *governor, const struct law *law,
     bucket_init(&governor->bucket, now_us);
 }
 
+/* What it has learned of the server stays true. */
+static void change_law(struct governor *governor, const struct law_config *config)
+{
+    governor->config = *config;
+    governor->law->configure(governor->law_state, config);
+    if (governor->decision.workers > config->workers)
+        governor->decision.workers = config->workers;
+    if (governor->decision.chunk_ms > config->chunk_ms)
+        governor->decision.chunk_ms = config->chunk_ms;
+}
+
 static bool set_window(struct governor *governor, const char *text, struct error *error)
 {
     struct window window;
@@ -85,11 +95,13 @@ bool governor_configure(struct governor *governor, const struct settings *settin
         .chunk_ms = settings->chunk_time_ms,
         .chunk_wal_max = settings->chunk_wal_bytes,
     };
-    const struct law *law = law_of(governor, settings->policy, &config.fixed_ms, error);
+    const struct law *law = governor_law(governor->laws, settings->policy, &config.fixed_ms, error);
 
     if (law == NULL || !set_window(governor, settings->window, error))
         return false;
-    if (law != governor->law || !same_config(&config, &governor->config))
+    if (law == governor->law && law->configure != NULL)
+        change_law(governor, &config);
+    else if (law != governor->law || !same_config(&config, &governor->config))
         begin_law(governor, law, &config, now_us);
     governor->settings = *settings;
     return true;
@@ -202,4 +214,15 @@ bool governor_in_window(const struct governor *governor, int64_t now_us, double 
         return true;
     /* Not asked yet, or what was said is over and could not be asked again. */
     return governor->window_us > 0 && governor->window_state.open && left > 0 && seconds <= left;
+}
+
+bool governor_gives_way(const struct governor *governor)
+{
+    const struct share *share = &governor->share;
+    const struct credit *credit = &governor->credit;
+
+    for (int i = 0; i < share->count; i++)
+        if (share->known[i].waits)
+            return credit->limited && credit_owed(credit) >= credit->limit / 8;
+    return false;
 }

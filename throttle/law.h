@@ -77,6 +77,8 @@ struct law {
     const char *what; /* one line: whose law, from where */
     size_t state_size;
     void (*init)(void *state, const struct law_config *config, int64_t now_us);
+    /* Takes over a changed config and keeps what it has learned; NULL: it begins anew. */
+    void (*configure)(void *state, const struct law_config *config);
     void (*tick)(void *state, const struct law_input *input, struct law_decision *decision);
     void (*chunk)(void *state, const struct law_chunk *chunk, struct law_decision *decision);
     /* Somebody else's, for comparison (bench/laws.h): the caller adds neither credit nor gates, so

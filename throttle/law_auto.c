@@ -49,20 +49,25 @@ static const double GIVE_WAY = 0.1, GIVE_WAY_BACK = 1.15;
 static const double WORKER_MORE = 0.9, WORKER_LESS = 0.7;
 static const double REST_MOST_S = 5;
 
-static void auto_init(void *state, const struct law_config *config, int64_t now_us)
+static void take_config(struct auto_state *law, const struct law_config *config)
 {
-    struct auto_state *law = state;
-
-    *law = (struct auto_state){
-        .config = *config,
-        .begun_us = now_us,
-        .give_way = 1,
-    };
+    law->config = *config;
     if (law->config.workers < 1)
         law->config.workers = 1;
     if (law->config.chunk_ms < 1)
         law->config.chunk_ms = 1;
     law->workers = law->config.workers;
+}
+
+static void auto_init(void *state, const struct law_config *config, int64_t now_us)
+{
+    struct auto_state *law = state;
+
+    *law = (struct auto_state){
+        .begun_us = now_us,
+        .give_way = 1,
+    };
+    take_config(law, config);
     auto_flow_init(&law->flow);
     auto_load_init(&law->load, &law->config);
     law->decision = (struct law_decision){
@@ -212,11 +217,25 @@ static void auto_tick(void *state, const struct law_input *input, struct law_dec
     *decision = law->decision;
 }
 
+/* What others feel depends on how many of us are busy, not on how many may be. */
+static void auto_configure(void *state, const struct law_config *config)
+{
+    struct auto_state *law = state;
+    struct auto_load *load = &law->load;
+    double busy = load->level * law->config.workers;
+
+    take_config(law, config);
+    load->level = fmin(1, busy / law->config.workers);
+    if (load->workers > law->config.workers)
+        load->workers = law->config.workers;
+}
+
 const struct law law_auto = {
     .name = "auto",
     .what = "as fast as the limits allow, aimed at half of them",
     .state_size = sizeof(struct auto_state),
     .init = auto_init,
+    .configure = auto_configure,
     .tick = auto_tick,
     .chunk = auto_chunk,
 };

@@ -305,6 +305,15 @@ static bool is_absent(const struct reading *reading)
     return reading->state == READING_ABSENT;
 }
 
+/* Of those that are on: the reason when none has said anything yet. */
+static int first_on(const struct law_input *input)
+{
+    for (int i = 0; i < LOAD_COUNT; i++)
+        if (is_on(&input->readings[LOADS[i]]) || is_absent(&input->readings[LOADS[i]]))
+            return LOADS[i];
+    return -1;
+}
+
 void auto_load_decide(struct auto_load *load, const struct law_config *config,
                       const struct law_input *input, bool held)
 {
@@ -326,7 +335,7 @@ void auto_load_decide(struct auto_load *load, const struct law_config *config,
     }
     load->part = load->active ? fmin(load->level, (double)load->workers / config->workers) : 1;
     if (load->active && load->reason < 0)
-        load->reason = LOADS[0];
+        load->reason = first_on(input);
     if (load->checkpoints < load->part) {
         load->part = load->checkpoints;
         load->reason = SIGNAL_CHECKPOINTS_REQUESTED;

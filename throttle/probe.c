@@ -98,6 +98,14 @@ const char *probe_grant(const struct probe *probe, char grant[SIGNAL_WHY_BYTES])
     return grant;
 }
 
+void probe_set_text(const struct probe *probe, struct text *out)
+{
+    if (probe->target.job == 0)
+        text_append(out, "-s ");
+    else
+        text_appendf(out, "pghaul set %s ", probe->job_name);
+}
+
 bool probe_ignored(const struct probe *probe, const char *name)
 {
     const char *at = probe->settings.ignore_replica;
@@ -184,6 +192,9 @@ void probe_aim(struct probe *probe, const struct probe_target *target)
         probe_name(probe->expected[probe->target.expected_count++], sizeof(probe->expected[0]),
                    target->expected[i]);
     probe->target.expected = NULL;
+    probe_name(probe->job_name, sizeof(probe->job_name),
+               target->job_name != NULL ? target->job_name : "JOB");
+    probe->target.job_name = NULL;
     if (target->disk_base >= 0)
         probe->view.disk_base = target->disk_base;
     text_clear(&probe->slow_sql);

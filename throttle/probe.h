@@ -5,10 +5,11 @@
  *
  *     probe_open()                     connects; nothing is known yet
  *     probe_check_start()              reads everything once: ERROR_REFUSED by what is on and
- * cannot be read
+ *                                      cannot be read
  *     .. probe_slow()      about 1/s   all that is on
  *        probe_fast()      <= 10/s     the log and the replicas only, while lag is close
- *        probe_latency()   about 2/s   writes our row of pghaul.pulse, and measures that
+ *        probe_latency()   5/s or < 2  writes our row of pghaul.pulse, and measures that; 5 while
+ *                                      somebody else is there, or a replica is attached
  *        probe_configure(), probe_aim()
  *     probe_close()
  *
@@ -20,7 +21,9 @@
  *
  * Statements: one each for probe_slow(), probe_fast() and probe_latency(), of up to 1 ms of the
  * server's time each; one more, 3 with limit.query, for signals that may fail by themselves
- * (limit.disk, limit.query). Replicas that are asked directly get one each.
+ * (limit.disk, limit.query); one a minute, and with each connection, to take old pulses away.
+ * Replicas that are asked directly get one with each look. With the governor's own, of each second
+ * one look at the job's row, one look at the signals, one sample; and the pulses.
  *
  * One thread. The view is the probe's and changes with each call.
  */
@@ -35,6 +38,8 @@
 #define PROBE_STALE_US INT64_C(5000000)
 #define PROBE_ANSWER_US INT64_C(4000000)
 enum { PROBE_STATEMENT_MS = 3000 };
+/* A peer whose pulse is older is taken for gone. */
+#define PROBE_PEER_FRESH_SECONDS 5.0
 enum { PROBE_TABLES_MAX = 8, PROBE_PEERS_MAX = 64 };
 
 struct ask;
@@ -51,6 +56,7 @@ struct probe_options {
 /* What the probe looks at. Copied. */
 struct probe_target {
     int64_t job; /* pghaul.job.id; 0: there is none yet, nothing is written and latency unknown */
+    const char *job_name;              /* for hints: `pghaul set NAME ..`; NULL: not known */
     uint32_t tables[PROBE_TABLES_MAX]; /* the user's, and the copy: dead-tuples, vacuum, disk. What
                                           the job has in schema pghaul is found by its number */
     int table_count;
@@ -68,6 +74,7 @@ struct probe_peer {
     int priority;
     double written; /* bytes of log, by its chunks so far */
     bool wants;
+    bool waits;         /* as struct probe_pulse says */
     double age_seconds; /* of its pulse: by the server's clock */
 };
 
@@ -96,6 +103,7 @@ struct probe_pulse {
     int priority;
     int64_t written;
     bool wants;
+    bool waits; /* a statement of it that cannot be paced waits until little is owed */
 };
 
 /* Connects to the server, and begins to connect to settings.replica. On failure *probe is NULL. */
@@ -110,7 +118,7 @@ void probe_aim(struct probe *probe, const struct probe_target *target);
 
 /*
  * Looks. `idle_us`: for how long nothing of ours has been in flight; 0: something is. Baselines are
- * taken then only.
+ * taken then only, and while no other process that works on a job writes or wants to.
  *
  * False when the server could not be asked; error then says why, for a log: the readings know it
  * already. The session is opened again by the next look.

@@ -16,12 +16,17 @@
 
 static const int64_t ANSWER_US = 3000000;
 
-/* Nothing is asked of a server that is no standby but whether it is one. */
+/*
+ * Nothing is asked of a server that is no standby but whether it is one. The last column is which
+ * server it is: addresses differ with the way to it, the moment of its start does not.
+ */
 static const char POSITION[] =
     "SELECT pg_is_in_recovery(), (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::float8,\n"
     "       CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END,\n"
     "       nullif(current_setting('recovery_min_apply_delay'), '0'),\n"
-    "       current_setting('cluster_name'), EXISTS (SELECT FROM pg_stat_wal_receiver)";
+    "       current_setting('cluster_name'), EXISTS (SELECT FROM pg_stat_wal_receiver),\n"
+    "       format('%s %s %s', extract(epoch FROM pg_postmaster_start_time()),\n"
+    "              current_setting('port'), current_setting('cluster_name'))";
 
 /* $1 = job, $2 = process: our row, as the replica has it. */
 static const char BY_PULSE[] = "SELECT extract(epoch FROM at)::float8 FROM pghaul.pulse\n"
@@ -158,6 +163,9 @@ static void take_position(struct asked *asked, const struct rows *rows, int64_t 
 
     if (cluster != NULL && cluster[0] != '\0')
         probe_name(asked->name, sizeof(asked->name), cluster);
+    probe_name(asked->shown_as, sizeof(asked->shown_as),
+               cluster != NULL && cluster[0] != '\0' ? cluster : "walreceiver");
+    probe_name(asked->server, sizeof(asked->server), rows_text(rows, 0, 6));
     asked->streams = rows_bool(rows, 0, 5);
     asked->paused = rows_bool(rows, 0, 2);
     if (why == NULL && rows_text(rows, 0, 1) == NULL) {

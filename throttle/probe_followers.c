@@ -8,8 +8,9 @@
  *     asked directly       readable, or not
  *
  * One that cannot be read makes lag unreadable: the slowest may be that one. Walsenders that are
- * hidden are made up for by as many replicas that answer: who has no privilege names them all with
- * --replica. One that is shown and asked, by the same name, counts once, as it answered.
+ * hidden are made up for by as many replicas that answer and count, each server once: who has no
+ * privilege names them all with --replica. One that is shown and asked, by the same name, counts
+ * once, as it answered.
  */
 #include "throttle/probe_parts.h"
 
@@ -17,7 +18,32 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char IGNORE[] = "-s ignore-replica=%s, if it does not count";
+/* What would help: to ignore that one too, if it does not count. */
+static void tell_ignore(const struct probe *probe, const char *name, char todo[SIGNAL_WHY_BYTES])
+{
+    TEXT_AUTO text = {0};
+
+    probe_set_text(probe, &text);
+    text_append(&text, "ignore-replica=");
+    if (probe->settings.ignore_replica[0] != '\0')
+        text_appendf(&text, "%s,", probe->settings.ignore_replica);
+    text_appendf(&text, "%s, if it does not count", name);
+    probe_name(todo, SIGNAL_WHY_BYTES, text_string(&text));
+}
+
+static void tell_ask_itself(const struct probe *probe, char todo[SIGNAL_WHY_BYTES])
+{
+    TEXT_AUTO text = {0};
+
+    text_append(&text, "ask each replica itself: ");
+    if (probe->target.job == 0) {
+        text_append(&text, "--replica CONNINFO");
+    } else {
+        probe_set_text(probe, &text);
+        text_append(&text, "replica=CONNINFO");
+    }
+    probe_name(todo, SIGNAL_WHY_BYTES, text_string(&text));
+}
 
 /* ------------------------------------------------------------------------------------ walsenders
  */
@@ -92,9 +118,36 @@ static const struct asked *asked_by_name(const struct probe *probe, const char *
     return NULL;
 }
 
+static bool same_server(const struct asked *one, const struct asked *other)
+{
+    return one->server[0] != '\0' && strcmp(one->server, other->server) == 0;
+}
+
+/* Not ignored, and no server that was asked before under another address. */
 static bool asked_counts(const struct probe *probe, const struct asked *asked)
 {
-    return !probe_ignored(probe, asked->name);
+    if (probe_ignored(probe, asked->name))
+        return false;
+    for (const struct asked *at = probe->asked; at < asked; at++)
+        if (same_server(at, asked) && at->readable && asked->readable &&
+            !probe_ignored(probe, at->name))
+            return false;
+    return true;
+}
+
+/*
+ * Does it make up for a walsender that is hidden? Only when it counts, and when its own walsender
+ * is likely among those: not when that is ignored, under any of the names that the server has.
+ */
+static bool makes_up(const struct probe *probe, const struct asked *asked)
+{
+    if (!asked->readable || !asked->streams || !asked_counts(probe, asked) ||
+        probe_ignored(probe, asked->shown_as))
+        return false;
+    for (int i = 0; i < probe->asked_count; i++)
+        if (same_server(&probe->asked[i], asked) && probe_ignored(probe, probe->asked[i].name))
+            return false;
+    return true;
 }
 
 /* Do two present walsenders have this name? */
@@ -107,6 +160,12 @@ static bool is_twin(const struct probe *probe, const struct follower *follower)
             return true;
     }
     return false;
+}
+
+/* It answered itself, and nobody else is shown under its name. */
+static bool is_asked(const struct probe *probe, const struct follower *follower)
+{
+    return asked_by_name(probe, follower->name) != NULL && !is_twin(probe, follower);
 }
 
 /* A name that nobody else has. */
@@ -162,7 +221,7 @@ static void list_followers(struct probe *probe, struct lag *lag, int64_t now_us)
         if (!at->present)
             continue;
         probe_name(view->seen[view->seen_count++], sizeof(view->seen[0]), at->name);
-        if (!at->readable || asked_by_name(probe, at->name) != NULL)
+        if (!at->readable || is_asked(probe, at))
             continue;
         drain_observe(&at->drain, backlog, at->replayed, at->at_us);
         unique_name(probe, at, name);
@@ -171,19 +230,32 @@ static void list_followers(struct probe *probe, struct lag *lag, int64_t now_us)
     }
 }
 
+/* Two servers may have one host: the law tells replicas apart by name. */
+static void asked_name(const struct probe *probe, int number, char name[64])
+{
+    const struct probe_view *view = &probe->view;
+
+    probe_name(name, 64, probe->asked[number].name);
+    for (int i = 0; i < view->replica_count; i++)
+        if (strcmp(view->replicas[i].name, name) == 0)
+            snprintf(name, 64, "%.45s (%d)", probe->asked[number].name, number + 1);
+}
+
 static void list_asked(struct probe *probe, struct lag *lag, int64_t now_us)
 {
     for (int i = 0; i < probe->asked_count; i++) {
         struct asked *at = &probe->asked[i];
         double backlog = fmax(0, probe->view.wal - at->replayed);
         double seconds;
+        char name[64];
 
         if (!at->readable || !asked_counts(probe, at))
             continue;
+        asked_name(probe, i, name);
         drain_observe(&at->drain, backlog, at->replayed, at->at_us);
         seconds = drain_seconds(&at->drain, backlog, at->pulse_lag, now_us);
-        add_replica(probe, lag, at->name, at->paused ? ", whose replay is paused" : "",
-                    at->replayed, seconds, at->at_us);
+        add_replica(probe, lag, name, at->paused ? ", whose replay is paused" : "", at->replayed,
+                    seconds, at->at_us);
     }
 }
 
@@ -207,7 +279,7 @@ static bool tell_silent(struct probe *probe, int64_t now_us)
 
         if (at->readable || !asked_counts(probe, at) || probe_asked_later(probe, at))
             continue;
-        snprintf(todo, sizeof(todo), IGNORE, at->name);
+        tell_ignore(probe, at->name, todo);
         lag_unreadable(probe, at->name, at->why, "", todo, now_us);
         return true;
     }
@@ -221,11 +293,11 @@ static bool tell_without_position(struct probe *probe, int64_t now_us)
     for (int i = 0; i < probe->follower_count; i++) {
         const struct follower *at = &probe->followers[i];
 
-        if (!at->present || at->readable || at->hidden || asked_by_name(probe, at->name) != NULL)
+        if (!at->present || at->readable || at->hidden || is_asked(probe, at))
             continue;
         unique_name(probe, at, name);
         snprintf(why, sizeof(why), "%s receives the log and tells no replay position", name);
-        snprintf(todo, sizeof(todo), IGNORE, at->name);
+        tell_ignore(probe, at->name, todo);
         lag_unreadable(probe, name, why, "", todo, now_us);
         return true;
     }
@@ -234,7 +306,7 @@ static bool tell_without_position(struct probe *probe, int64_t now_us)
 
 static bool tell_hidden(struct probe *probe, int64_t now_us)
 {
-    char why[SIGNAL_WHY_BYTES], grant[SIGNAL_WHY_BYTES];
+    char why[SIGNAL_WHY_BYTES], grant[SIGNAL_WHY_BYTES], todo[SIGNAL_WHY_BYTES];
     char name[64] = "";
     int hidden = 0, answering = 0;
 
@@ -247,23 +319,24 @@ static bool tell_hidden(struct probe *probe, int64_t now_us)
         }
     }
     for (int i = 0; i < probe->asked_count; i++)
-        if (probe->asked[i].readable && probe->asked[i].streams)
+        if (makes_up(probe, &probe->asked[i]))
             answering++;
     if (hidden <= answering)
         return false;
+    tell_ask_itself(probe, todo);
     snprintf(why, sizeof(why), "the server hides from this role how far %s has come", name);
-    lag_unreadable(probe, name, why, probe_grant(probe, grant),
-                   "ask each replica itself: --replica CONNINFO", now_us);
+    lag_unreadable(probe, name, why, probe_grant(probe, grant), todo, now_us);
     return true;
 }
 
 static bool tell_unreadable(struct probe *probe, int64_t now_us)
 {
     if (probe->too_many || probe->too_many_asked) {
-        char why[SIGNAL_WHY_BYTES];
+        char why[SIGNAL_WHY_BYTES], todo[SIGNAL_WHY_BYTES];
 
+        tell_ignore(probe, "NAME,..", todo);
         snprintf(why, sizeof(why), "more than %d replicas follow this server", LAW_REPLICAS_MAX);
-        lag_unreadable(probe, "", why, "", "-s ignore-replica=NAME,..", now_us);
+        lag_unreadable(probe, "", why, "", todo, now_us);
         return true;
     }
     return tell_silent(probe, now_us) || tell_hidden(probe, now_us) ||

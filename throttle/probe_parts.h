@@ -7,6 +7,7 @@
  *     probe_followers.c  walsenders and replicas asked directly -> lag, what is missing
  *     probe_asked.c      the replicas that are asked directly
  *     probe_pulse.c      our row, latency, the way from a pulse that is seen to a position
+ *     probe_peers.c      others' rows, and whether they rest
  *     probe_own.c        limit.disk and limit.query, which may fail by themselves
  *     probe_start.c      the refusal
  *     probe_doctor.c     the same for people, and what else matters about standbys
@@ -20,6 +21,7 @@
 #include "throttle/probe.h"
 
 enum { CHECKPOINT_LOOKS = 128, LATENCY_SAMPLES = 128, PULSES_MAX = 128, FOREIGN_LOOKS = 8 };
+enum { LOST_MAX = 16 };
 
 /* A walsender, from look to look. */
 struct follower {
@@ -40,8 +42,12 @@ struct asked {
     struct ask *ask;
     char conninfo[sizeof(((struct settings *)NULL)->replica)];
     char name[64]; /* cluster_name, else the host */
-    bool by_pulse; /* it cannot tell positions: our row is read there */
-    bool streams;  /* it has a walreceiver: some server shows it as a walsender */
+    /* As its walreceiver calls itself, as far as that can be known: what primary_conninfo says of
+     * it is for superusers only. */
+    char shown_as[64];
+    char server[128]; /* which one it is, by any address; "": not known */
+    bool by_pulse;    /* it cannot tell positions: our row is read there */
+    bool streams;     /* it has a walreceiver: some server shows it as a walsender */
     bool readable;
     char why[SIGNAL_WHY_BYTES];
     bool delayed; /* on purpose */
@@ -70,6 +76,7 @@ struct probe {
     struct settings settings;
     struct probe_target target; /* expected: below */
     char expected[LAW_REPLICAS_MAX][64];
+    char job_name[136]; /* "JOB" when it is not known */
     bool relative[SIGNAL_COUNT];
     struct probe_view view;
     struct error trouble; /* of the last look that failed */
@@ -124,7 +131,20 @@ struct probe {
     int latency_count, latency_next;
     struct pulse pulses[PULSES_MAX]; /* a ring */
     int pulse_count, pulse_next;
-    int pulse_connection; /* ask_connections() when our row was made */
+    int pulse_connection; /* ask_connections() when rows were cleaned up */
+    int64_t clean_us;     /* when that was */
+    int pulse_pid;        /* whose row ours is; 0: there is none yet */
+    struct {
+        int pid;
+        int64_t at_us;
+    } lost[LOST_MAX]; /* whose it was before, a ring */
+    int lost_next;
+
+    /* Others as they were seen before, to see who writes. */
+    struct probe_peer before[PROBE_PEERS_MAX];
+    int before_count;
+    int64_t before_us;
+    bool others_rest; /* nobody but this process is at work; false before that is known */
 };
 
 /* -- probe.c: readings -- */
@@ -141,6 +161,8 @@ void probe_relative(struct probe *probe, enum signal_id id, struct baseline *bas
                     int64_t idle_us, int64_t now_us);
 /* "GRANT pg_monitor TO mover" */
 const char *probe_grant(const struct probe *probe, char grant[SIGNAL_WHY_BYTES]);
+/* How this job is told a setting, up to its name: "-s ", or "pghaul set JOB ". Appends. */
+void probe_set_text(const struct probe *probe, struct text *out);
 /* Copies what fits. */
 void probe_name(char *to, size_t size, const char *from);
 /* Is this one of settings.ignore_replica? */
@@ -184,6 +206,18 @@ void probe_pulse_init(struct probe *probe);
 bool probe_pulse_seen(const struct probe *probe, double at, int64_t now_us, double *replayed,
                       double *age_seconds);
 void probe_pulse_close(struct probe *probe);
+
+/* -- probe_peers.c -- */
+
+/* Kind of the rows of those who wait, in the big statement. */
+#define PEER_WAITS "peer that waits"
+void probe_peers_begin(struct probe *probe);
+void probe_peer_row(struct probe *probe, const struct rows *rows, int row, int64_t now_us);
+void probe_peers_end(struct probe *probe, int64_t now_us);
+/* Our row was that process's, and is no longer. */
+void probe_peers_note_lost(struct probe *probe, int pid, int64_t now_us);
+/* `idle_us`, when others rest, too; else 0. For baselines. */
+int64_t probe_rested_us(const struct probe *probe, int64_t idle_us);
 
 /* -- probe_own.c -- */
 

@@ -13,24 +13,42 @@ static const int64_t WINDOW_US = 10000000;
 enum { WINDOW_SAMPLES_MIN = 5 };
 static const double QUANTILE = 0.95;
 
+static const int64_t CLEAN_US = 60000000;
+
 /*
  * Nobody feels how a server that answers within a fraction of a millisecond becomes three times as
  * slow, and how the machine schedules two processes is more than that.
  */
 static const double BASELINE_US_MIN = 1000;
 
-/* Rows of processes that were killed are nobody's. */
-static const char CLEAN[] = "DELETE FROM pghaul.pulse\n"
-                            " WHERE job = $1::bigint AND at < now() - interval '1 minute'\n"
-                            "   AND pid NOT IN (SELECT pid FROM pg_stat_activity)";
+/*
+ * $1 = job, $2 = process that had our row before, or 0. Takes away what nobody writes any more: our
+ * former row, those of processes that are gone, of any job, and those of processes that hang. (A
+ * number may have been given to somebody else's session since then; one that hangs and goes on
+ * makes its row again.) Everybody may see numbers and names of sessions. Never waits: others may
+ * be cleaning, and a backend that we gave up may hold our former row until it notices.
+ */
+static const char CLEAN[] =
+    "WITH old AS (\n"
+    "    SELECT job, pid FROM pghaul.pulse AS p\n"
+    "     WHERE job = $1::bigint AND pid = $2::int AND pid <> pg_backend_pid()\n"
+    "        OR at < clock_timestamp() - interval '1 hour'\n"
+    "        OR at < clock_timestamp() - interval '10 seconds'\n"
+    "           AND NOT EXISTS (SELECT FROM pg_stat_activity AS a, pg_database AS d\n"
+    "                            WHERE a.pid = p.pid AND a.application_name LIKE 'pghaul%'\n"
+    "                              AND d.oid = a.datid AND d.datname = current_database())\n"
+    "       FOR UPDATE SKIP LOCKED)\n"
+    "DELETE FROM pghaul.pulse AS p USING old WHERE p.job = old.job AND p.pid = old.pid";
 
-/* $1 = job, $2 = priority, $3 = written, $4 = wants. A read by the key, a row version, a commit. */
+/* $1 = job, $2 = priority, $3 = written, $4 = wants, $5 = waits. A read by the key, a row version,
+ * a commit. */
 static const char PULSE[] =
-    "INSERT INTO pghaul.pulse AS p (job, pid, at, priority, written, wants)\n"
-    "VALUES ($1::bigint, pg_backend_pid(), clock_timestamp(), $2::int, $3::bigint, $4::boolean)\n"
+    "INSERT INTO pghaul.pulse AS p (job, pid, at, priority, written, wants, waits)\n"
+    "VALUES ($1::bigint, pg_backend_pid(), clock_timestamp(), $2::int, $3::bigint, $4::boolean,\n"
+    "        $5::boolean)\n"
     "ON CONFLICT (job, pid) DO UPDATE\n"
     "   SET at = excluded.at, priority = excluded.priority, written = excluded.written,\n"
-    "       wants = excluded.wants\n"
+    "       wants = excluded.wants, waits = excluded.waits\n"
     "RETURNING extract(epoch FROM at)::float8";
 
 static const char REMOVE[] =
@@ -80,7 +98,7 @@ static void add_latency(struct probe *probe, int64_t took_us, int64_t idle_us, i
     probe->latency_next = (probe->latency_next + 1) % LATENCY_SAMPLES;
     if (probe->latency_count < LATENCY_SAMPLES)
         probe->latency_count++;
-    baseline_add(&probe->latency, (double)took_us, idle_us, now_us);
+    baseline_add(&probe->latency, (double)took_us, probe_rested_us(probe, idle_us), now_us);
     tell_latency(probe, now_us);
 }
 
@@ -131,17 +149,34 @@ bool probe_pulse_seen(const struct probe *probe, double at, int64_t now_us, doub
 /* ----------------------------------------------------------------------------------------- writing
  */
 
-/* Once on each connection. */
-static bool begin(struct probe *probe, struct error *error)
+/* On each connection, and now and then. */
+static bool clean(struct probe *probe, struct error *error)
 {
-    if (probe->pulse_connection == ask_connections(probe->ask) && probe->pulse_connection > 0)
+    bool same =
+        probe->pulse_connection > 0 && probe->pulse_connection == ask_connections(probe->ask);
+
+    if (same && clock_us() - probe->clean_us < CLEAN_US)
         return true;
-    if (!ask_once(probe->ask, NULL, CLEAN, PARAMS(NUMBER(probe->target.job)), PROBE_ANSWER_US,
+    if (!ask_once(probe->ask, NULL, CLEAN,
+                  PARAMS(NUMBER(probe->target.job), NUMBER(probe->pulse_pid)), PROBE_ANSWER_US,
                   error))
         return false;
     probe->view.statements++;
     probe->pulse_connection = ask_connections(probe->ask);
+    probe->clean_us = clock_us();
     return true;
+}
+
+/* Before our row is written, for it may be written and not answered. */
+static void note_pid(struct probe *probe)
+{
+    int pid = ask_backend_pid(probe->ask);
+
+    if (pid == 0 || pid == probe->pulse_pid)
+        return;
+    if (probe->pulse_pid != 0)
+        probe_peers_note_lost(probe, probe->pulse_pid, clock_us());
+    probe->pulse_pid = pid;
 }
 
 bool probe_latency(struct probe *probe, const struct probe_pulse *pulse, int64_t idle_us,
@@ -153,13 +188,15 @@ bool probe_latency(struct probe *probe, const struct probe_pulse *pulse, int64_t
 
     if (probe->target.job == 0)
         return true;
-    if (!begin(probe, error))
+    if (!clean(probe, error))
         return false;
+    note_pid(probe);
     start_us = clock_us();
-    ok = ask_query(probe->ask, &rows, PULSE,
-                   PARAMS(NUMBER(probe->target.job), NUMBER(pulse->priority),
-                          NUMBER(pulse->written), pulse->wants ? "true" : "false"),
-                   PROBE_ANSWER_US, error);
+    ok =
+        ask_query(probe->ask, &rows, PULSE,
+                  PARAMS(NUMBER(probe->target.job), NUMBER(pulse->priority), NUMBER(pulse->written),
+                         pulse->wants ? "true" : "false", pulse->waits ? "true" : "false"),
+                  PROBE_ANSWER_US, error);
     now_us = clock_us();
     probe->view.statements++;
     if (!ok) {
@@ -169,6 +206,7 @@ bool probe_latency(struct probe *probe, const struct probe_pulse *pulse, int64_t
             add_latency(probe, now_us - start_us, 0, now_us);
         return false;
     }
+    note_pid(probe);
     add_pulse(probe, rows_double(&rows, 0, 0), now_us);
     add_latency(probe, now_us - start_us, idle_us, now_us);
     return true;

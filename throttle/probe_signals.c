@@ -106,23 +106,6 @@ static void vacuum_row(struct probe *probe, const struct rows *rows, int row, in
                  wraparound ? ", to prevent wraparound" : "");
 }
 
-static void peer_row(struct probe *probe, const struct rows *rows, int row, int64_t now_us)
-{
-    struct probe_view *view = &probe->view;
-
-    (void)now_us;
-    if (view->peer_count == PROBE_PEERS_MAX)
-        return;
-    view->peers[view->peer_count++] = (struct probe_peer){
-        .job = rows_int64(rows, row, LOOK_NAME),
-        .pid = (int)rows_int64(rows, row, LOOK_WHO),
-        .priority = (int)rows_double(rows, row, LOOK_A),
-        .written = rows_double(rows, row, LOOK_B),
-        .wants = rows_bool(rows, row, LOOK_FLAG),
-        .age_seconds = rows_double(rows, row, LOOK_C),
-    };
-}
-
 /* ---------------------------------------------------------------------- rows that say it all */
 
 /* What was requested since ten minutes ago, or since we first looked. */
@@ -258,17 +241,10 @@ static const struct {
     const char *kind;
     void (*take)(struct probe *probe, const struct rows *rows, int row, int64_t now_us);
 } KINDS[] = {
-    {"log", log_row},
-    {"foreign", foreign_row},
-    {"replica", probe_follower_row},
-    {"slot", slot_row},
-    {"horizon", horizon_row},
-    {"blocked", blocked_row},
-    {"active", active_row},
-    {"checkpoints", checkpoints_row},
-    {"dead", dead_row},
-    {"vacuum", vacuum_row},
-    {"peer", peer_row},
+    {"log", log_row},           {"foreign", foreign_row},         {"replica", probe_follower_row},
+    {"slot", slot_row},         {"horizon", horizon_row},         {"blocked", blocked_row},
+    {"active", active_row},     {"checkpoints", checkpoints_row}, {"dead", dead_row},
+    {"vacuum", vacuum_row},     {"peer", probe_peer_row},         {PEER_WAITS, probe_peer_row},
     {"archiver", archiver_row},
 };
 
@@ -287,17 +263,18 @@ void probe_take(struct probe *probe, const struct rows *rows, bool all, int64_t 
     memset(&probe->look, 0, sizeof(probe->look));
     probe->look.archived = probe->look.failing_at = -1;
     if (all)
-        probe->view.peer_count = 0;
+        probe_peers_begin(probe);
     probe_followers_begin(probe);
     for (int row = 0; row < rows_count(rows); row++)
         take_row(probe, rows, row, now_us);
     if (!all)
         return;
+    probe_peers_end(probe, now_us);
     tell_slots(probe, now_us);
     tell_archiver(probe, now_us);
     tell_rate(probe, now_us);
     tell_foreign(probe);
-    tell_relative(probe, idle_us, now_us);
+    tell_relative(probe, probe_rested_us(probe, idle_us), now_us);
     probe_ok(probe, SIGNAL_BLOCKED_BY_US, probe->look.blocked, probe->look.blocked_who, now_us);
     probe_ok(probe, SIGNAL_DEAD_TUPLES, probe->look.dead, probe->look.dead_of, now_us);
     probe_ok(probe, SIGNAL_VACUUM_RUNNING, probe->look.vacuums, probe->look.vacuum_who, now_us);

@@ -169,9 +169,11 @@ static const char VACUUMS[] =
     "  JOIN pg_class AS c ON c.oid = l.relation\n"
     " WHERE v.pid NOT IN (SELECT pid FROM activity WHERE ours)";
 
-/* Other processes that work on jobs here: a: priority; b: written; c: age; flag: wants more. */
+/* Other processes that work on jobs here, by kind: those that wait to begin what cannot be paced,
+ * and the rest. a: priority; b: written; c: age; flag: wants more. */
 static const char PEERS[] =
-    "SELECT 'peer', job::text, priority::float8, written::float8,\n"
+    "SELECT CASE WHEN waits THEN '" PEER_WAITS "' ELSE 'peer' END, job::text,\n"
+    "       priority::float8, written::float8,\n"
     "       extract(epoch FROM clock_timestamp() - at)::float8, wants, pid::text\n"
     "  FROM pghaul.pulse\n"
     " WHERE pid <> pg_backend_pid() AND at > now() - interval '1 minute'";

@@ -56,8 +56,24 @@ bool probe_look_all(struct probe *probe, struct error *error)
     }
 }
 
-static bool refuse(enum signal_id id, const struct reading *reading, struct error *error)
+/* The limit is the job's once there is one: what works on it then takes no options for that. */
+static void tell_off(const struct probe *probe, enum signal_id id, struct text *hint)
 {
+    if (probe->target.job == 0) {
+        text_append(hint, signal_table[id].off);
+        return;
+    }
+    probe_set_text(probe, hint);
+    text_appendf(hint, "%s=off", signal_table[id].setting);
+    /* Both say that of the same replica. */
+    if (id == SIGNAL_REPLICA_LAG_BYTES &&
+        probe->view.readings[SIGNAL_REPLICA_LAG_TIME].state == READING_UNREADABLE)
+        text_appendf(hint, " %s=off", signal_table[SIGNAL_REPLICA_LAG_TIME].setting);
+}
+
+static bool refuse(const struct probe *probe, enum signal_id id, struct error *error)
+{
+    const struct reading *reading = &probe->view.readings[id];
     const struct signal *signal = &signal_table[id];
     TEXT_AUTO hint = {0};
 
@@ -71,7 +87,8 @@ static bool refuse(enum signal_id id, const struct reading *reading, struct erro
         text_append(&hint, reading->todo);
     }
     text_separate(&hint, "; or ");
-    text_appendf(&hint, "without it: %s", signal->off);
+    text_append(&hint, "without it: ");
+    tell_off(probe, id, &hint);
     return error_hint(error, "%s", text_string(&hint));
 }
 
@@ -82,5 +99,5 @@ bool probe_check_start(struct probe *probe, struct error *error)
     if (!probe_look_all(probe, error))
         return false;
     id = first_unreadable(probe);
-    return id < 0 || refuse(id, &probe->view.readings[id], error);
+    return id < 0 || refuse(probe, (enum signal_id)id, error);
 }

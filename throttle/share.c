@@ -24,7 +24,7 @@ void share_follow(struct share *share, int64_t priority, const struct probe_peer
     for (int i = 0; i < count && i < PROBE_PEERS_MAX; i++) {
         double more = peers[i].written - written_before(&before, &peers[i]);
 
-        if (peers[i].age_seconds > SHARE_FRESH_SECONDS)
+        if (peers[i].age_seconds > PROBE_PEER_FRESH_SECONDS)
             continue;
         if (more > 0) {
             share->others_write = true;

@@ -21,7 +21,6 @@
 
 /* How long until every other process has read a row that is new. */
 #define SHARE_JOIN_US INT64_C(1500000)
-#define SHARE_FRESH_SECONDS 5.0
 
 struct share {
     double part;       /* 0 < part <= 1 */

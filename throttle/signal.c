@@ -195,6 +195,10 @@ void signal_reason_text(enum signal_id id, const struct reading *reading, struct
         text_appendf(out, ": %s", reading->why);
         return;
     }
+    if (reading->state != READING_OK) {
+        text_append(out, ": not known yet, starting slowly");
+        return;
+    }
     text_append(out, ": ");
     signal_value_text(signal->unit, reading->value, out);
     text_append(out, ", limit ");

@@ -96,7 +96,11 @@ double signal_limit(const struct settings *settings, enum signal_id id, bool *re
 /* "70MB", "2.4s", "18 %", "3.2x", "12": as people read it. */
 void signal_value_text(enum signal_unit unit, double value, struct text *out);
 
-/* "replica-lag-bytes of standby1: 70MB, limit 64MB". */
+/*
+ * "replica-lag-bytes of standby1: 70MB, limit 64MB". One that has no value (absent, or off) can
+ * only bind while it has none yet, as a latency does before its baseline: "not known yet, starting
+ * slowly".
+ */
 void signal_reason_text(enum signal_id id, const struct reading *reading, struct text *out);
 
 #endif

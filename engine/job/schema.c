@@ -113,6 +113,8 @@ static const char VERSION_3[] =
     "    priority int NOT NULL,\n"
     "    written bigint NOT NULL DEFAULT 0,\n" /* bytes of log, by its chunks */
     "    wants boolean NOT NULL DEFAULT false,\n" /* it could write more than it may */
+    /* a statement of it that cannot be paced waits until little is owed */
+    "    waits boolean NOT NULL DEFAULT false,\n"
     "    CONSTRAINT pghaul_pulse_pk PRIMARY KEY (job, pid)) WITH (fillfactor = 50);\n";
 
 static const char *const UPGRADES[SCHEMA_VERSION] = {VERSION_1, VERSION_2, VERSION_3};

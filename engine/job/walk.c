@@ -543,6 +543,7 @@ static bool work(struct worker *worker, struct error *error)
     retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
     while (!crew_failed(worker->crew) && !atomic_load(&worker->shared->over)) {
         enum turn turn = TURN_END;
+        int64_t began_ms = clock_ms();
 
         change_workers(worker);
         if (is_one_too_many(worker)) {
@@ -559,8 +560,10 @@ static bool work(struct worker *worker, struct error *error)
                 return false;
             continue;
         }
-        if (turn == TURN_HELD)
+        if (turn == TURN_HELD) {
+            retry_extend(&retry, clock_ms() - began_ms);
             continue;
+        }
         retry_init(&retry, worker->settings.retry_limit_ms, clock_ms());
         note_pause(worker, turn == TURN_PAUSED);
         if (turn == TURN_END) {

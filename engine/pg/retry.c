@@ -29,3 +29,8 @@ int64_t retry_next_ms(struct retry *retry, int64_t now_ms)
     retry->tries++;
     return wait_ms;
 }
+
+void retry_extend(struct retry *retry, int64_t ms)
+{
+    retry->end_ms += ms;
+}

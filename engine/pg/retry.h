@@ -17,6 +17,8 @@ struct retry {
 
 /* `limit_ms`: how long to go on after `now_ms`. */
 void retry_init(struct retry *retry, int64_t limit_ms, int64_t now_ms);
+/* Time in which nothing was tried does not count. */
+void retry_extend(struct retry *retry, int64_t ms);
 /* How long to wait before the next try, in milliseconds; -1 when the limit is reached. */
 int64_t retry_next_ms(struct retry *retry, int64_t now_ms);
 
