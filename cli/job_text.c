@@ -197,12 +197,16 @@ static void pace_line(const struct job_view *view, struct text *out)
     const struct throttle_view *throttle = &view->throttle;
     const char *policy = view->job->settings.policy;
 
-    if (!throttle->known && (strcmp(policy, "auto") == 0 || strcmp(policy, "off") == 0))
+    bool silent = view->worked_on && strcmp(view->state, "running") == 0;
+
+    if (!throttle->known && !silent && (strcmp(policy, "auto") == 0 || strcmp(policy, "off") == 0))
         return;
     label(out, "pace");
     text_append(out, policy);
     if (throttle->known)
         text_appendf(out, ": %s", throttle->decision);
+    else if (silent)
+        text_append(out, ": its governor has told nothing for some seconds");
     if (throttle->known && throttle->rate >= 0 &&
         (strcmp(throttle->decision, "paced") == 0 || strcmp(throttle->decision, "open") == 0))
         text_appendf(out, ", %s/s of log", SIZE((int64_t)throttle->rate));
