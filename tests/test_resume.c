@@ -702,7 +702,7 @@ static void killed_sessions_are_opened_again(void)
     make_orders(ROWS);
     start_load(100);
     process = t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=128kB", "-s",
-                      "chunk.wal=64kB", "-s", "policy=fixed=30ms", "-s", "chunk.time=10ms", NULL);
+                      "chunk.wal=64kB", "-s", "policy=fixed=100ms", "-s", "chunk.time=10ms", NULL);
     while (t_running(process)) {
         clock_sleep_ms(20 + rand_r(&seed) % 300);
         killed += (int)t_int(
