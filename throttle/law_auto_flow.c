@@ -168,12 +168,14 @@ static void decide_replicas(struct auto_flow *flow, const struct law_input *inpu
     }
 }
 
+/* The limit is known before the rate is, which takes two looks at the log: it counts at once. */
 static void decide_wal_rate(struct auto_flow *flow, const struct law_input *input)
 {
-    double limit = limit_of(input, SIGNAL_WAL_RATE);
+    const struct reading *reading = &input->readings[SIGNAL_WAL_RATE];
+    double limit = reading->state != READING_OFF ? reading->limit : 0;
     double rate = input->share * (limit - foreign_now(flow));
 
-    if (!isfinite(limit))
+    if (!(limit > 0))
         return;
     rate = fmax(rate, limit * TRICKLE_PART);
     if (rate < flow->rate) {
