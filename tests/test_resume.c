@@ -702,7 +702,7 @@ static void killed_sessions_are_opened_again(void)
     make_orders(ROWS);
     start_load(100);
     process = t_start("alter", "orders", "--do", BIGINT, "-s", "span.size=128kB", "-s",
-                      "chunk.wal=64kB", "-s", "policy=fixed=100ms", "-s", "chunk.time=10ms", NULL);
+                      "chunk.wal=64kB", "-s", "policy=fixed=60ms", "-s", "chunk.time=10ms", NULL);
     while (t_running(process)) {
         clock_sleep_ms(20 + rand_r(&seed) % 300);
         killed += (int)t_int(
@@ -710,8 +710,8 @@ static void killed_sessions_are_opened_again(void)
             "    SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pghaul%'\n"
             "       AND datname = current_database()\n"
             "       AND (application_name <> 'pghaul' OR to_regclass('pghaul.job') IS NOT NULL)\n"
-            "       AND EXISTS (SELECT FROM pg_locks AS l WHERE locktype = 'advisory' AND objsubid "
-            "= 2\n"
+            "       AND EXISTS (SELECT FROM pg_locks AS l WHERE locktype = 'advisory'\n"
+            "                      AND objsubid = 2 AND classid = 1751217516\n" /* it is led */
             "                      AND database = (SELECT oid FROM pg_database\n"
             "                                       WHERE datname = current_database()))\n"
             "     ORDER BY random() LIMIT 1) AS x");
