@@ -164,13 +164,15 @@ static bool paced_blocks(struct run *run, const struct flow *flow, int64_t from,
                          int64_t expected_blocks, struct replay_result *result, struct error *error)
 {
     struct pace_chunk chunk = {.expected_bytes = expected_blocks * BLOCK_KEYS * key_bytes(run)};
+    const struct pace_ask ask = {
+        .expected_bytes = chunk.expected_bytes, .rested_ms = INT64_MAX / 2, .urgent = true};
     int64_t keys = result->keys;
     int64_t before = 0;
     int64_t start_ms;
     int64_t wait_ms;
     bool ok;
 
-    while ((wait_ms = run->pace->ask(run->pace, chunk.expected_bytes, INT64_MAX / 2)) > 0)
+    while ((wait_ms = run->pace->ask(run->pace, &ask)) > 0)
         if (!stop_sleep_ms(run->stop, wait_ms, error))
             return false;
     start_ms = clock_ms();
@@ -316,6 +318,7 @@ static bool pass_by_crew(struct run *run, const struct flow *flow, int64_t at_on
         .units_first = BLOCKS_FIRST < at_once ? BLOCKS_FIRST : at_once,
         .units_max = at_once,
         .workers = pass.buckets,
+        .urgent = true,
     };
 
     if (!pass_plan(run, flow, pass.buckets, error) || !walk_run(run, &walk, error))

@@ -255,7 +255,7 @@ static void reach_ready(const struct column_case *test)
     struct t_result result;
 
     t_run(&result, "column", test->arguments[0], "acct", test->arguments[1], test->arguments[2],
-          "--job", "j", NULL);
+          "-s", "policy=off", "--job", "j", NULL);
     if (result.status == 6) {
         print_message("    ready was in vain for %.1f s\n", (double)result.took_ms / 1000);
         t_run(&result, "resume", "j", NULL);

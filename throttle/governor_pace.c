@@ -36,10 +36,10 @@ static int64_t rate_wait_ms(struct governor *governor, int64_t now_us)
 }
 
 /* Until gates and credit allow one, too. */
-static int64_t auto_wait_ms(struct governor *governor, int64_t expected_bytes, int64_t now_us)
+static int64_t auto_wait_ms(struct governor *governor, const struct pace_ask *asked, int64_t now_us)
 {
 
-    if (governor->read_us == 0 || governor->listening_us > 0)
+    if (governor->read_us == 0 || (governor->listening_us > 0 && !asked->urgent))
         return AGAIN_MS;
     if (now_us - governor->read_us > GATE_STALE_US || gates_closed(&governor->gates) >= 0) {
         if (governor->gates.closed[SIGNAL_REPLICA_LAG_BYTES] ||
@@ -49,23 +49,24 @@ static int64_t auto_wait_ms(struct governor *governor, int64_t expected_bytes, i
     }
     if (governor_gives_way(governor))
         return CLOSED_MS;
-    if (!credit_allows(&governor->credit, (double)expected_bytes)) {
+    if (!credit_allows(&governor->credit, (double)asked->expected_bytes)) {
         governor->work.wanted = true;
         look_soon(governor);
         return AGAIN_MS;
     }
-    return rate_wait_ms(governor, now_us);
+    return asked->urgent ? 0 : rate_wait_ms(governor, now_us);
 }
 
-static int64_t wait_ms(struct governor *governor, int64_t expected_bytes, int64_t rested_ms,
-                       int64_t now_us)
+static int64_t wait_ms(struct governor *governor, const struct pace_ask *asked, int64_t now_us)
 {
-    int64_t rest_ms = (int64_t)(governor->decision.delay_seconds * 1000) - rested_ms;
+    bool hurried = asked->urgent && governor_is_auto(governor);
+    int64_t rest_ms =
+        hurried ? 0 : (int64_t)(governor->decision.delay_seconds * 1000) - asked->rested_ms;
     int64_t ms;
 
     if (!governor_in_window(governor, now_us, 0))
         return WINDOW_MS;
-    ms = governor_is_auto(governor) ? auto_wait_ms(governor, expected_bytes, now_us)
+    ms = governor_is_auto(governor) ? auto_wait_ms(governor, asked, now_us)
                                     : rate_wait_ms(governor, now_us);
     return ms > rest_ms ? ms : rest_ms > 0 ? rest_ms : 0;
 }
@@ -85,7 +86,7 @@ static void end_work(struct governor *governor, int64_t now_us)
     governor->work.idle_since_us = now_us;
 }
 
-static int64_t ask(struct pace *pace, int64_t expected_bytes, int64_t rested_ms)
+static int64_t ask(struct pace *pace, const struct pace_ask *asked)
 {
     struct governor *governor = governor_of(pace);
     int64_t now_us = clock_us();
@@ -94,13 +95,14 @@ static int64_t ask(struct pace *pace, int64_t expected_bytes, int64_t rested_ms)
     pthread_mutex_lock(&governor->mutex);
     /* A worker that rests looks itself what the job wants: it hears of a pause or an abort there.
      */
-    ms = governor->paused || governor->aborting
-             ? CLOSED_MS
-             : wait_ms(governor, expected_bytes, rested_ms, now_us);
+    if (governor->aborting && asked->urgent)
+        ms = 0; /* it may be nobody that looks while it waits */
+    else
+        ms = governor->paused || governor->aborting ? CLOSED_MS : wait_ms(governor, asked, now_us);
     if (ms == 0) {
         begin_work(governor, now_us);
-        credit_begin(&governor->credit, (double)expected_bytes);
-        bucket_charge(&governor->bucket, (double)expected_bytes, now_us);
+        credit_begin(&governor->credit, (double)asked->expected_bytes);
+        bucket_charge(&governor->bucket, (double)asked->expected_bytes, now_us);
     }
     pthread_mutex_unlock(&governor->mutex);
     return ms;

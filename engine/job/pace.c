@@ -2,9 +2,9 @@
 
 #include "engine/job/run.h"
 
-static int64_t none_ask(struct pace *pace, int64_t expected_bytes, int64_t rested_ms)
+static int64_t none_ask(struct pace *pace, const struct pace_ask *ask)
 {
-    (void)pace, (void)expected_bytes, (void)rested_ms;
+    (void)pace, (void)ask;
     return 0;
 }
 

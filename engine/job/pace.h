@@ -12,6 +12,15 @@
 
 #include "engine/job/settings.h"
 
+/* A worker that would begin a chunk. */
+struct pace_ask {
+    int64_t expected_bytes; /* that it will write */
+    int64_t rested_ms;      /* since this worker's last chunk ended */
+    /* It keeps up with what the application writes, and would never end if it were slower than
+     * that: hard limits count for it, the rate does not. */
+    bool urgent;
+};
+
 /* How a chunk went. `bytes` that it was expected to write are those that ask() was told. */
 struct pace_chunk {
     int64_t expected_bytes;
@@ -32,12 +41,8 @@ struct pace_unpaced {
 enum { PACE_ABORTED = -1 };
 
 struct pace {
-    /*
-     * Milliseconds to wait before asking again; 0: a chunk that is expected to write
-     * `expected_bytes` may begin, and done() is due. `rested_ms`: since this worker's last chunk
-     * ended.
-     */
-    int64_t (*ask)(struct pace *pace, int64_t expected_bytes, int64_t rested_ms);
+    /* Milliseconds to wait before asking again; 0: the chunk may begin, and done() is due. */
+    int64_t (*ask)(struct pace *pace, const struct pace_ask *ask);
     void (*done)(struct pace *pace, const struct pace_chunk *chunk);
     /* As many workers as may work now, at most `most`; at least one. */
     int (*workers)(struct pace *pace, int most);
@@ -65,8 +70,8 @@ struct run;
 bool pace_unpaced_begin(struct run *run, const char *what, int64_t wal_bytes, double seconds,
                         struct error *error) MUST_CHECK;
 /*
- * The same, but looks only once, and waits a moment when it may not begin: then *begun is false. For
- * members of a crew, who have to see when another one has failed.
+ * The same, but looks only once, and waits a moment when it may not begin: then *begun is false.
+ * For members of a crew, who have to see when another one has failed.
  */
 bool pace_unpaced_try(struct run *run, const struct pace_unpaced *unpaced, bool *begun,
                       struct error *error) MUST_CHECK;

@@ -169,7 +169,8 @@ static bool lead_phase(struct run *run, const struct kind *kind, const struct ph
 {
     progress_start(run->progress, phase->name, 0, 0);
     log_verbose(run->log, "phase %s: %s", phase->name, phase->what);
-    if (pace_phase_begin(run, error) && start_phase(run, phase, error) && (phase->forward == NULL || phase->forward(run, error)))
+    if (pace_phase_begin(run, error) && start_phase(run, phase, error) &&
+        (phase->forward == NULL || phase->forward(run, error)))
         return finish_phase(run, kind, phase, error);
     session_rollback(run->session);
     if (error->code == ERROR_AGAIN && kind->again != NULL) {

@@ -15,10 +15,10 @@ struct progress_view {
     char phase[32];
     char reason[256];   /* why nothing moves; empty when it does */
     char throttle[512]; /* what slows it down, or keeps it from beginning; empty for nothing */
-    int64_t done;     /* units of the phase: rows as a rule */
-    int64_t total;    /* 0: unknown */
-    int64_t since_us; /* monotonic start of the phase */
-    int64_t retries;  /* of this process */
+    int64_t done;       /* units of the phase: rows as a rule */
+    int64_t total;      /* 0: unknown */
+    int64_t since_us;   /* monotonic start of the phase */
+    int64_t retries;    /* of this process */
 };
 
 struct progress {

@@ -94,7 +94,8 @@ static const char VERSION_2[] =
 /*
  * What a governor found and decided (throttle/governor.h), a row a second of each process; thinner
  * with age. rate: bytes of log that its chunks may write a second, NULL for no limit; signal, who,
- * value and limit_value: what binds, for `seconds` now, NULL for nothing; reason: the same in words.
+ * value and limit_value: what binds, for `seconds` now, NULL for nothing; reason: the same in
+ * words.
  *
  * pulse is one row of each process that works on a job: it shows that the process lives, is what
  * its latency probe writes, tells a replica that is asked directly how old its newest commit is,
@@ -111,7 +112,7 @@ static const char VERSION_3[] =
     "    pid int NOT NULL,\n" /* of the governor's session */
     "    at timestamptz NOT NULL DEFAULT clock_timestamp(),\n"
     "    priority int NOT NULL,\n"
-    "    written bigint NOT NULL DEFAULT 0,\n" /* bytes of log, by its chunks */
+    "    written bigint NOT NULL DEFAULT 0,\n"    /* bytes of log, by its chunks */
     "    wants boolean NOT NULL DEFAULT false,\n" /* it could write more than it may */
     /* a statement of it that cannot be paced waits until little is owed */
     "    waits boolean NOT NULL DEFAULT false,\n"

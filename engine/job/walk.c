@@ -213,7 +213,7 @@ static void change_workers(struct worker *worker)
 
     if (worker->number != 0)
         return;
-    wanted = worker->run->pace->workers(worker->run->pace, most);
+    wanted = walk->urgent ? most : worker->run->pace->workers(worker->run->pace, most);
     if (wanted == atomic_load(&worker->shared->workers))
         return;
     atomic_store(&worker->shared->workers, wanted);
@@ -301,7 +301,7 @@ static int64_t chunk_ms(const struct worker *worker)
                           ? max_ms
                           : worker->settings.chunk_time_ms;
 
-    return worker->run->pace->chunk_ms(worker->run->pace, most_ms);
+    return worker->walk->urgent ? most_ms : worker->run->pace->chunk_ms(worker->run->pace, most_ms);
 }
 
 /*
@@ -532,7 +532,9 @@ static bool session_turn(struct worker *worker, enum turn *turn, struct error *e
     *turn = TURN_HELD;
     if (!go)
         return true;
-    wait_ms = pace->ask(pace, worker->wrote_bytes, clock_ms() - worker->rested_ms);
+    wait_ms = pace->ask(pace, &(struct pace_ask){.expected_bytes = worker->wrote_bytes,
+                                                 .rested_ms = clock_ms() - worker->rested_ms,
+                                                 .urgent = worker->walk->urgent});
     return wait_ms > 0 ? rest(worker, wait_ms, turn, error) : paced_turn(worker, turn, error);
 }
 

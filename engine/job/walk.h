@@ -85,6 +85,8 @@ struct walk {
         chunk_ms_max; /* a chunk should take no longer, whatever chunk.time says; 0: as it says */
     int workers; /* as many, whatever the job is set to; 0: settings.workers, also when it changes
                     while the walk is under way */
+    /* It keeps up with what the application writes: see struct pace_ask. */
+    bool urgent;
     /* Raised to the longest transaction of a chunk, in milliseconds; NULL: nobody asks. */
     atomic_llong *longest_ms;
     /* Positions are single numbers ({block}): an idle worker may cut the largest span that is left
