@@ -34,10 +34,11 @@ static const char *definition(void)
 static void expect_nothing_left(void)
 {
     t_expect("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal", "0");
-    t_expect("SELECT count(*) FROM pg_class\n"
-             " WHERE relnamespace = 'pghaul'::regnamespace AND relkind IN ('r', 'p')\n"
-             "   AND relname NOT IN ('version', 'job', 'phase', 'span', 'event', 'sample', 'pulse')",
-             "0");
+    t_expect(
+        "SELECT count(*) FROM pg_class\n"
+        " WHERE relnamespace = 'pghaul'::regnamespace AND relkind IN ('r', 'p')\n"
+        "   AND relname NOT IN ('version', 'job', 'phase', 'span', 'event', 'sample', 'pulse')",
+        "0");
     t_expect("SELECT count(*) FROM pg_proc\n"
              " WHERE pronamespace = 'pghaul'::regnamespace AND prorettype = 'trigger'::regtype",
              "0");

@@ -54,10 +54,11 @@ static void expect_finished(void)
 
     t_run(&result, "finish", "j", "--yes", NULL);
     t_expect_status(&result, 0);
-    t_expect("SELECT string_agg(relname, ' ') FROM pg_class\n"
-             " WHERE relnamespace = 'pghaul'::regnamespace AND relkind = 'r'\n"
-             "   AND relname NOT IN ('version', 'job', 'phase', 'span', 'event', 'sample', 'pulse')",
-             NULL);
+    t_expect(
+        "SELECT string_agg(relname, ' ') FROM pg_class\n"
+        " WHERE relnamespace = 'pghaul'::regnamespace AND relkind = 'r'\n"
+        "   AND relname NOT IN ('version', 'job', 'phase', 'span', 'event', 'sample', 'pulse')",
+        NULL);
     t_expect("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'pghaul%'", "0");
     t_expect("SELECT count(*) FROM pg_proc WHERE pronamespace = 'pghaul'::regnamespace", "0");
     t_expect("SELECT state FROM pghaul.job", "finished");
