@@ -31,21 +31,17 @@ struct replicas {
 
 static bool read_list(struct run *run, struct replicas *replicas, struct error *error)
 {
+    const char *list = run->job.settings.replica;
     ROWS_AUTO rows = {0};
+    TEXT_AUTO one = {0};
 
     *replicas = (struct replicas){.run = run};
     if (!session_query(run->session, &rows, "SELECT session_user, current_database()", NO_PARAMS,
                        error))
         return false;
-    for (const char *at = run->job.settings.replica;
-         at[0] != '\0' && replicas->count < REPLICAS_MAX; at += at[0] == '\n') {
-        TEXT_AUTO one = {0};
-
-        text_append_bytes(&one, at, strcspn(at, "\n"));
-        at += one.used;
+    while (replicas->count < REPLICAS_MAX && conninfo_next(&list, &one))
         conninfo_complete(text_string(&one), rows_text(&rows, 0, 0), rows_text(&rows, 0, 1),
                           &replicas->list[replicas->count++].conninfo);
-    }
     return true;
 }
 

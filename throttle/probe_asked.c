@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/pg/conninfo.h"
 
 static const int64_t ANSWER_US = 3000000;
 
@@ -36,9 +37,9 @@ static const char BY_PULSE[] = "SELECT extract(epoch FROM at)::float8 FROM pghau
  */
 
 /* The host of a conninfo, or "replica 2" when it names none. */
-static void name_by_host(struct asked *asked, int number)
+static void name_by_host(struct asked *asked, const char *conninfo, int number)
 {
-    PQconninfoOption *options = PQconninfoParse(asked->conninfo, NULL);
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
 
     snprintf(asked->name, sizeof(asked->name), "replica %d", number);
     for (PQconninfoOption *at = options; at != NULL && at->keyword != NULL; at++)
@@ -48,43 +49,23 @@ static void name_by_host(struct asked *asked, int number)
     PQconninfoFree(options);
 }
 
-/* keyword='value', as libpq reads it. */
-static void append_default(struct text *conninfo, const char *keyword, const char *value)
-{
-    text_appendf(conninfo, "%s='", keyword);
-    for (; *value != '\0'; value++) {
-        if (*value == '\'' || *value == '\\')
-            text_append(conninfo, "\\");
-        text_append_bytes(conninfo, value, 1);
-    }
-    text_append(conninfo, "' ");
-}
-
-/* User and database are the primary's unless the conninfo says others (the last one wins); a URI
- * stands for itself. */
-static void add_asked(struct probe *probe, const char *line, size_t length)
+/* User and database are the primary's unless the conninfo says others. */
+static void add_asked(struct probe *probe, const char *conninfo)
 {
     int number = probe->asked_count;
     struct asked *asked = &probe->asked[number];
-    TEXT_AUTO conninfo = {0};
+    TEXT_AUTO complete = {0};
 
-    if (length == 0)
-        return;
     if (number == LAW_REPLICAS_MAX) {
         probe->too_many_asked = true;
         return;
     }
     probe->asked_count++;
     *asked = (struct asked){.pulse_lag = -1, .why = "it has not been asked yet"};
-    memcpy(asked->conninfo, line, length); /* of one of the same size */
-    name_by_host(asked, number + 1);
-    if (strstr(asked->conninfo, "://") == NULL) {
-        append_default(&conninfo, "user", ask_user(probe->ask));
-        append_default(&conninfo, "dbname", ask_database(probe->ask));
-    }
-    text_append(&conninfo, asked->conninfo);
+    name_by_host(asked, conninfo, number + 1);
+    conninfo_complete(conninfo, ask_user(probe->ask), ask_database(probe->ask), &complete);
     asked->ask = ask_new(&(struct ask_options){
-        .conninfo = text_string(&conninfo),
+        .conninfo = text_string(&complete),
         .application_name = probe->application_name,
         .stop = probe->stop,
     });
@@ -106,18 +87,15 @@ void probe_asked_close(struct probe *probe)
 void probe_asked_configure(struct probe *probe)
 {
     const char *list = wanted(probe) ? probe->settings.replica : "";
+    TEXT_AUTO conninfo = {0};
 
     if (strcmp(list, probe->asked_as) == 0)
         return;
     probe_asked_close(probe);
     probe->too_many_asked = false;
     snprintf(probe->asked_as, sizeof(probe->asked_as), "%s", list);
-    for (const char *line = list; *line != '\0';) {
-        size_t length = strcspn(line, "\n");
-
-        add_asked(probe, line, length);
-        line += length + (line[length] == '\n' ? 1 : 0);
-    }
+    while (conninfo_next(&list, &conninfo))
+        add_asked(probe, text_string(&conninfo));
 }
 
 /* ----------------------------------------------------------------------------------------- asking

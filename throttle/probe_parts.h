@@ -40,7 +40,6 @@ struct follower {
 /* A replica that is asked directly. */
 struct asked {
     struct ask *ask;
-    char conninfo[sizeof(((struct settings *)NULL)->replica)];
     char name[64]; /* cluster_name, else the host */
     /* As its walreceiver calls itself, as far as that can be known: what primary_conninfo says of
      * it is for superusers only. */

@@ -188,15 +188,13 @@ static bool set_window(struct settings *settings, const struct setting *setting,
 /* Puts one conninfo behind those that `list` has, unless it is among them. */
 static bool add_replica(struct text *list, const char *conninfo, struct error *error)
 {
-    size_t length = strlen(conninfo);
+    TEXT_AUTO one = {0};
 
     if (!conninfo_check_stored(conninfo, error))
         return error_context(error, "setting replica");
-    for (const char *at = text_string(list); at[0] != '\0'; at += at[0] == '\n')
-        if (strcspn(at, "\n") == length && memcmp(at, conninfo, length) == 0)
+    for (const char *at = text_string(list); conninfo_next(&at, &one);)
+        if (strcmp(text_string(&one), conninfo) == 0)
             return true;
-        else
-            at += strcspn(at, "\n");
     text_separate(list, "\n");
     text_append(list, conninfo);
     return true;
@@ -207,17 +205,13 @@ static bool set_replicas(struct settings *settings, const struct setting *settin
                          const char *value, struct error *error)
 {
     TEXT_AUTO list = {0};
+    TEXT_AUTO conninfo = {0};
 
     if (value[0] != '\0')
         text_append(&list, text_at(settings, setting));
-    for (const char *at = value; at[0] != '\0'; at += at[0] == '\n') {
-        TEXT_AUTO conninfo = {0};
-
-        text_append_bytes(&conninfo, at, strcspn(at, "\n"));
-        at += conninfo.used;
-        if (conninfo.used > 0 && !add_replica(&list, text_string(&conninfo), error))
+    while (conninfo_next(&value, &conninfo))
+        if (!add_replica(&list, text_string(&conninfo), error))
             return false;
-    }
     return store_text(settings, setting, text_string(&list), error);
 }
 

@@ -37,6 +37,17 @@ bool conninfo_check_stored(const char *conninfo, struct error *error)
     return found == NULL;
 }
 
+bool conninfo_next(const char **list, struct text *one)
+{
+    const char *line = *list + strspn(*list, "\n");
+    size_t length = strcspn(line, "\n");
+
+    text_clear(one);
+    text_append_bytes(one, line, length);
+    *list = line + length;
+    return length > 0;
+}
+
 /* As libpq reads it. */
 static void append_value(struct text *out, const char *keyword, const char *value)
 {

@@ -14,6 +14,12 @@
 bool conninfo_check_stored(const char *conninfo, struct error *error) MUST_CHECK;
 
 /*
+ * A list of them has one a line. Puts the next into `one` and moves *list behind it; false: that
+ * was all.
+ */
+bool conninfo_next(const char **list, struct text *one);
+
+/*
  * Appends it as keyword='value' ..; what it leaves open is `user`, `database`, and that a server
  * which does not answer is given up after seconds.
  */
