@@ -1,7 +1,6 @@
 #include "bench/laws.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "bench/laws_look.h"
 
@@ -65,11 +64,3 @@ const struct law *const bench_laws[] = {
     &bench_law_pt_osc, &bench_law_gh_ost, &bench_law_gitlab,
     &bench_law_vitess, &bench_law_spirit, NULL,
 };
-
-const struct law *bench_law_find(const char *name)
-{
-    for (const struct law *const *law = bench_laws; *law != NULL; law++)
-        if (strcmp((*law)->name, name) == 0)
-            return *law;
-    return NULL;
-}

@@ -35,10 +35,7 @@ extern const struct law bench_law_gitlab;
 extern const struct law bench_law_vitess;
 extern const struct law bench_law_spirit;
 
-/* All of these, by the names above; ends with NULL. */
+/* All of these, by the names above; ends with NULL (law_find). */
 extern const struct law *const bench_laws[];
-
-/* By name; NULL when there is none. */
-const struct law *bench_law_find(const char *name);
 
 #endif

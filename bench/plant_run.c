@@ -128,7 +128,6 @@ static void decide(struct run *run, struct process *process)
     measure_credit(run, process);
     input.closed = is_closed(run, process);
     run->options->law->tick(process->state, &input, &process->decision);
-    run->trace->decisions++;
     run->trace->nonsense += !is_sane(run, &process->decision);
     bucket_set_rate(&process->bucket, process->decision.bytes_per_second, now_us(run));
     process->wanted = false;

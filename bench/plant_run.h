@@ -66,8 +66,7 @@ struct plant_trace {
     int processes;
     double over;          /* most that we wrote while a backlog was past the limit in bytes */
     double largest_chunk; /* bytes */
-    int64_t decisions;
-    int64_t nonsense; /* of these, out of their range, or not a number */
+    int64_t nonsense;     /* decisions that were out of their range, or not a number */
 };
 
 void plant_run(const struct plant_run_options *options, struct plant_trace *trace);

@@ -196,7 +196,6 @@ static void pace_line(const struct job_view *view, struct text *out)
 {
     const struct throttle_view *throttle = &view->throttle;
     const char *policy = view->job->settings.policy;
-
     bool silent = view->worked_on && strcmp(view->state, "running") == 0;
 
     if (!throttle->known && !silent && (strcmp(policy, "auto") == 0 || strcmp(policy, "off") == 0))

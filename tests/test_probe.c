@@ -649,7 +649,7 @@ static void a_server_that_hangs_makes_readings_unknown_and_holds_nobody(void)
     kill(pid, SIGCONT);
     assert_int_equal(error.code, ERROR_CONNECTION);
     assert_true(clock_ms() - start_ms < 60000);
-    while (clock_ms() - start_ms < PROBE_STALE_US / 1000 + 500 && !probe_slow(probe, 0, &error))
+    while (clock_ms() - start_ms < SIGNAL_STALE_US / 1000 + 500 && !probe_slow(probe, 0, &error))
         clock_sleep_ms(100);
     probing_until(probe, SIGNAL_BLOCKED_BY_US, READING_OK);
     probe_close(probe);

@@ -49,11 +49,11 @@ static void fixed_waits_its_delay_after_each_chunk(void **state)
 static void laws_are_found_by_name(void **state)
 {
     (void)state;
-    assert_ptr_equal(law_find("auto"), &law_auto);
-    assert_ptr_equal(law_find("fixed"), &law_fixed);
-    assert_ptr_equal(law_find("off"), &law_off);
-    assert_null(law_find("gh-ost"));
-    assert_null(law_find(""));
+    assert_ptr_equal(law_find(law_list, "auto"), &law_auto);
+    assert_ptr_equal(law_find(law_list, "fixed"), &law_fixed);
+    assert_ptr_equal(law_find(law_list, "off"), &law_off);
+    assert_null(law_find(law_list, "gh-ost"));
+    assert_null(law_find(law_list, ""));
 }
 
 /* --------------------------------------------------------------------------------- auto: the log

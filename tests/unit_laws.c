@@ -34,7 +34,7 @@ static void read_as(struct trial *trial, enum signal_id id, double value, double
 
 static struct trial begin(const char *name, int workers)
 {
-    struct trial trial = {.law = bench_law_find(name), .now_us = 7 * SECOND};
+    struct trial trial = {.law = law_find(bench_laws, name), .now_us = 7 * SECOND};
     const struct law_config config = {
         .workers = workers, .chunk_ms = 500, .chunk_wal_max = 64 << 20};
 
@@ -86,12 +86,12 @@ static void every_law_has_a_name_that_finds_it_and_its_origin(void **unused)
 
     (void)unused;
     for (const struct law *const *law = bench_laws; *law != NULL; law++, count++) {
-        assert_ptr_equal(bench_law_find((*law)->name), *law);
+        assert_ptr_equal(law_find(bench_laws, (*law)->name), *law);
         assert_true(strlen((*law)->what) > 10);
         assert_true((*law)->bare);
     }
     assert_int_equal(count, 5);
-    assert_null(bench_law_find("auto"));
+    assert_null(law_find(bench_laws, "auto"));
 }
 
 static void every_law_says_all_of_a_decision_and_nothing_impossible(void **unused)

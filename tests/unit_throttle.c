@@ -264,9 +264,9 @@ static void what_is_unknown_is_closed(void **state)
     gates_look(&gates, readings, SECOND);
     assert_int_equal(gates_closed(&gates), SIGNAL_REPLICA_LAG_BYTES);
     *lag = ok(0, 64 * MB, SECOND);
-    gates_look(&gates, readings, SECOND + GATE_STALE_US);
+    gates_look(&gates, readings, SECOND + SIGNAL_STALE_US);
     assert_int_equal(gates_closed(&gates), -1);
-    gates_look(&gates, readings, SECOND + GATE_STALE_US + 1);
+    gates_look(&gates, readings, SECOND + SIGNAL_STALE_US + 1);
     assert_int_equal(gates_closed(&gates), SIGNAL_REPLICA_LAG_BYTES);
     *lag = ok(NAN, 64 * MB, 8 * SECOND);
     gates_look(&gates, readings, 8 * SECOND);

@@ -448,11 +448,6 @@ static const char *or_nothing(const char *text)
     return text != NULL ? text : "";
 }
 
-const char *ask_host(const struct ask *ask)
-{
-    return or_nothing(ask->connection != NULL ? PQhost(ask->connection) : NULL);
-}
-
 const char *ask_user(const struct ask *ask)
 {
     return or_nothing(ask->connection != NULL ? PQuser(ask->connection) : NULL);

@@ -75,7 +75,6 @@ bool ask_pending(const struct ask *ask);
 /* These are 0 and "" while there is no connection. */
 int ask_server_version(const struct ask *ask);
 int ask_backend_pid(const struct ask *ask);
-const char *ask_host(const struct ask *ask);
 const char *ask_user(const struct ask *ask);
 const char *ask_database(const struct ask *ask);
 /* How often it has connected: what a session was told is gone when this changes. */

@@ -14,7 +14,7 @@ static bool should_close(const struct signal *signal, const struct reading *read
 
     if (!hard || reading->state == READING_OFF || reading->state == READING_ABSENT)
         return false;
-    if (reading->state == READING_UNREADABLE || now_us - reading->at_us > GATE_STALE_US)
+    if (reading->state == READING_UNREADABLE || now_us - reading->at_us > SIGNAL_STALE_US)
         return true;
     /* The comparisons are such that no value is open that is not a number. */
     if (!(reading->value >= 0) || beyond(signal, reading->value, reading->limit))

@@ -5,7 +5,7 @@
  *
  *     gate, lag     closed from the limit on; open again at signal.reopen of it
  *     unreadable    closed: what is on and cannot be read is never taken for zero
- *     stale         closed, when the reading is older than GATE_STALE_US; load signals are frozen
+ *     stale         closed, when the reading is older than SIGNAL_STALE_US; load signals are frozen
  *                   instead (law.h)
  *     absent, off   open
  *
@@ -17,8 +17,6 @@
 #include <stdbool.h>
 
 #include "throttle/signal.h"
-
-#define GATE_STALE_US INT64_C(5000000)
 
 struct gates {
     bool closed[SIGNAL_COUNT];

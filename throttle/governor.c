@@ -51,12 +51,6 @@ static bool remember_disk(struct run *run, double bytes, struct error *error)
            job_set_fact(run->session, &run->job, "disk_base", NUMBER((int64_t)bytes), error);
 }
 
-static bool is_auto(const struct settings *settings)
-{
-    return strcmp(settings->policy, law_off.name) != 0 &&
-           strncmp(settings->policy, "fixed", 5) != 0;
-}
-
 static bool open_probe(const struct run *run, const struct probe_target *target,
                        const char *application_name, struct probe **probe, struct error *error)
 {
@@ -76,11 +70,12 @@ bool governor_check(const struct run *run, const struct law *const *laws, struct
         .tables = {run->job.source_oid}, .table_count = 1, .disk_base = -1};
     struct probe *probe = NULL;
     int64_t fixed_ms;
+    const struct law *law = law_of_policy(run->job.settings.policy, laws, &fixed_ms, error);
     bool ok;
 
-    if (governor_law(laws, run->job.settings.policy, &fixed_ms, error) == NULL)
+    if (law == NULL)
         return false;
-    if (!is_auto(&run->job.settings))
+    if (!law_heeds_signals(law))
         return true;
     ok = open_probe(run, &target, "pghaul governor", &probe, error) &&
          probe_check_start(probe, error);
@@ -118,8 +113,8 @@ static bool begin_probe(struct governor *governor, struct run *run, struct probe
     };
     bool known = expected_of(facts, names, &target.expected_count);
     bool ok = open_probe(run, &target, governor->application_name, probe, error) &&
-              (is_auto(&run->job.settings) ? probe_check_start(*probe, error)
-                                           : probe_look_all(*probe, error));
+              (law_heeds_signals(governor->law) ? probe_check_start(*probe, error)
+                                                : probe_look_all(*probe, error));
 
     json_decref(facts);
     if (ok && !known) {
@@ -140,10 +135,6 @@ static struct governor *governor_new(const struct run *run, const struct law *co
 
     governor->job = run->job.id;
     governor->settings_version = run->job.settings_version;
-    governor->connect = run->connect;
-    governor->connect.cancel_list =
-        NULL; /* it ends by itself, and tells while others are cancelled */
-    governor->connect.meaning = NULL;
     governor->log = run->log;
     governor->progress = run->progress;
     governor->laws = laws;

@@ -38,10 +38,9 @@ static int64_t rate_wait_ms(struct governor *governor, int64_t now_us)
 /* Until gates and credit allow one, too. */
 static int64_t auto_wait_ms(struct governor *governor, const struct pace_ask *asked, int64_t now_us)
 {
-
     if (governor->read_us == 0 || (governor->listening_us > 0 && !asked->urgent))
         return AGAIN_MS;
-    if (now_us - governor->read_us > GATE_STALE_US || gates_closed(&governor->gates) >= 0) {
+    if (now_us - governor->read_us > SIGNAL_STALE_US || gates_closed(&governor->gates) >= 0) {
         if (governor->gates.closed[SIGNAL_REPLICA_LAG_BYTES] ||
             governor->gates.closed[SIGNAL_REPLICA_LAG_TIME])
             look_soon(governor);
@@ -75,7 +74,6 @@ static void begin_work(struct governor *governor, int64_t now_us)
 {
     if (governor->work.in_flight++ == 0)
         governor->work.busy_since_us = now_us;
-    governor->work.begun++;
 }
 
 static void end_work(struct governor *governor, int64_t now_us)
@@ -206,7 +204,7 @@ static bool unpaced_may_go(struct governor *governor, int64_t now_us)
 {
     if (!governor_is_auto(governor))
         return true;
-    if (governor->read_us == 0 || now_us - governor->read_us > GATE_STALE_US ||
+    if (governor->read_us == 0 || now_us - governor->read_us > SIGNAL_STALE_US ||
         gates_closed(&governor->gates) >= 0)
         return false;
     if (!little_is_owed(governor)) {

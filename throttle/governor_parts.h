@@ -32,7 +32,6 @@
 /* What workers do and did; all of it under the mutex. */
 struct governor_work {
     int in_flight;         /* chunks, and statements that cannot be paced */
-    uint64_t begun;        /* of those, ever: did one begin while something was measured? */
     int64_t busy_us;       /* with one in flight, since the last tick */
     int64_t busy_since_us; /* when the first of those in flight began */
     int64_t idle_since_us; /* when the last of them ended */
@@ -71,7 +70,6 @@ struct governor {
     /* Set at the start, then only read. */
     int64_t job;
     char application_name[96];
-    struct session_options connect;
     struct log *log;
     struct progress *progress;
     const struct law *const *laws;
@@ -142,10 +140,6 @@ void *governor_run(void *looking);
  * for a law that nobody knows. */
 bool governor_configure(struct governor *governor, const struct settings *settings, int64_t now_us,
                         struct error *error) MUST_CHECK;
-/* By policy: "auto", "off", "fixed=250ms", "law=NAME", which is one of `laws`. NULL: ERROR_USAGE.
- */
-const struct law *governor_law(const struct law *const *laws, const char *policy, int64_t *fixed_ms,
-                               struct error *error);
 /* After something was read. */
 void governor_decide(struct governor *governor, int64_t now_us);
 bool governor_is_auto(const struct governor *governor); /* gates, credit and the rate count */

@@ -98,7 +98,7 @@ static void find_reason(const struct governor *governor, int64_t now_us,
 {
     const struct governor_unpaced *unpaced = &governor->unpaced;
     int closed = gates_closed(&governor->gates);
-    bool stale = governor->read_us == 0 || now_us - governor->read_us > GATE_STALE_US;
+    bool stale = governor->read_us == 0 || now_us - governor->read_us > SIGNAL_STALE_US;
 
     if (governor->paused || governor->aborting)
         say(reason, governor->paused ? "paused" : "aborting", -1, "");

@@ -9,33 +9,6 @@
 /* ------------------------------------------------------------------------------------ the policy
  */
 
-static const struct law *find_law(const struct law *const *laws, const char *name)
-{
-    for (; laws != NULL && *laws != NULL; laws++)
-        if (strcmp((*laws)->name, name) == 0)
-            return *laws;
-    return NULL;
-}
-
-/* Settings have been checked, but for the names of laws; a newer program's policy is auto. */
-const struct law *governor_law(const struct law *const *laws, const char *policy, int64_t *fixed_ms,
-                               struct error *error)
-{
-    const char *equals = strchr(policy, '=');
-    const struct law *law;
-
-    *fixed_ms = 0;
-    if (strncmp(policy, "law=", 4) == 0) {
-        law = find_law(laws, equals + 1);
-        if (law == NULL)
-            error_set(error, ERROR_USAGE, "there is no policy \"%s\"", policy);
-        return law;
-    }
-    if (equals != NULL && setting_parse_time(equals + 1, fixed_ms))
-        return &law_fixed;
-    return strcmp(policy, law_off.name) == 0 ? &law_off : &law_auto;
-}
-
 static bool same_config(const struct law_config *one, const struct law_config *other)
 {
     return one->workers == other->workers && one->chunk_ms == other->chunk_ms &&
@@ -95,7 +68,8 @@ bool governor_configure(struct governor *governor, const struct settings *settin
         .chunk_ms = settings->chunk_time_ms,
         .chunk_wal_max = settings->chunk_wal_bytes,
     };
-    const struct law *law = governor_law(governor->laws, settings->policy, &config.fixed_ms, error);
+    const struct law *law =
+        law_of_policy(settings->policy, governor->laws, &config.fixed_ms, error);
 
     if (law == NULL || !set_window(governor, settings->window, error))
         return false;
@@ -109,7 +83,7 @@ bool governor_configure(struct governor *governor, const struct settings *settin
 
 bool governor_is_auto(const struct governor *governor)
 {
-    return governor->law != &law_off && governor->law != &law_fixed && !governor->law->bare;
+    return law_heeds_signals(governor->law) && !governor->law->bare;
 }
 
 /* ---------------------------------------------------------------------------------- the decision

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/base/error.h"
 #include "throttle/signal.h"
 
 enum { LAW_REPLICAS_MAX = 32 };
@@ -90,7 +91,21 @@ extern const struct law law_auto;
 extern const struct law law_fixed;
 extern const struct law law_off;
 
-/* One of these three; NULL: there is none of that name. */
-const struct law *law_find(const char *name);
+/* These three; NULL ends a list of laws. */
+extern const struct law *const law_list[];
+
+/* NULL: there is none of that name. */
+const struct law *law_find(const struct law *const *list, const char *name);
+
+/*
+ * The law of a policy as the settings have it: "auto", "off", "fixed=100ms" (its delay in
+ * *fixed_ms, else 0), "law=NAME" of `more` (may be NULL). One that only a newer program knows is
+ * auto. NULL: no law has that NAME (ERROR_USAGE).
+ */
+const struct law *law_of_policy(const char *policy, const struct law *const *more,
+                                int64_t *fixed_ms, struct error *error);
+
+/* False: it looks at nothing, and what cannot be read need not hold it up. */
+bool law_heeds_signals(const struct law *law);
 
 #endif

@@ -63,10 +63,8 @@ static void auto_init(void *state, const struct law_config *config, int64_t now_
 {
     struct auto_state *law = state;
 
-    *law = (struct auto_state){
-        .begun_us = now_us,
-        .give_way = 1,
-    };
+    (void)now_us;
+    *law = (struct auto_state){.give_way = 1};
     take_config(law, config);
     auto_flow_init(&law->flow);
     auto_load_init(&law->load, &law->config);

@@ -74,7 +74,6 @@ struct auto_work {
 
 struct auto_state {
     struct law_config config;
-    int64_t begun_us;
     int64_t tick_us;    /* last */
     int64_t decided_us; /* last decision */
     struct auto_flow flow;

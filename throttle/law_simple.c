@@ -1,10 +1,11 @@
 /*
  * The two laws that look at nothing: `off` never waits, `fixed` waits the same time after every
- * chunk. And the list of all laws.
+ * chunk. And how a law is found by its name or by a policy.
  */
 #include <math.h>
 #include <string.h>
 
+#include "engine/job/settings.h"
 #include "throttle/law.h"
 
 /* Both keep what they were told at the start. */
@@ -60,12 +61,37 @@ const struct law law_fixed = {
     .tick = fixed_tick,
 };
 
-static const struct law *const LAWS[] = {&law_auto, &law_fixed, &law_off};
+const struct law *const law_list[] = {&law_auto, &law_fixed, &law_off, NULL};
 
-const struct law *law_find(const char *name)
+const struct law *law_find(const struct law *const *list, const char *name)
 {
-    for (size_t i = 0; i < sizeof(LAWS) / sizeof(LAWS[0]); i++)
-        if (strcmp(LAWS[i]->name, name) == 0)
-            return LAWS[i];
+    for (; *list != NULL; list++)
+        if (strcmp((*list)->name, name) == 0)
+            return *list;
     return NULL;
+}
+
+const struct law *law_of_policy(const char *policy, const struct law *const *more,
+                                int64_t *fixed_ms, struct error *error)
+{
+    static const char AMONG_MORE[] = "law=";
+    const char *equals = strchr(policy, '=');
+    const struct law *law;
+
+    *fixed_ms = 0;
+    if (strncmp(policy, AMONG_MORE, strlen(AMONG_MORE)) == 0) {
+        law = more != NULL ? law_find(more, equals + 1) : NULL;
+        if (law == NULL)
+            error_set(error, ERROR_USAGE, "there is no policy \"%s\"", policy);
+        return law;
+    }
+    if (equals != NULL && setting_parse_time(equals + 1, fixed_ms))
+        return &law_fixed;
+    law = law_find(law_list, policy);
+    return law != NULL ? law : &law_auto;
+}
+
+bool law_heeds_signals(const struct law *law)
+{
+    return law != &law_off && law != &law_fixed;
 }

@@ -137,7 +137,7 @@ static void forget_old(struct probe *probe)
         int64_t at_us = reading->at_us;
 
         if ((reading->state != READING_OK && reading->state != READING_ABSENT) ||
-            now_us - at_us <= PROBE_STALE_US)
+            now_us - at_us <= SIGNAL_STALE_US)
             continue;
         probe_unreadable(probe, i, "", "", "", "", at_us);
         snprintf(reading->why, sizeof(reading->why), "not read for %lld s%s%.400s",

@@ -14,7 +14,7 @@
  *     probe_close()
  *
  * A signal that cannot be read never reads as zero: it keeps its last value and the time of it for
- * PROBE_STALE_US, and is unreadable then, with the reason. Nothing here waits for a server for
+ * SIGNAL_STALE_US, and is unreadable then, with the reason. Nothing here waits for a server for
  * longer than PROBE_ANSWER_US, whatever that server does (stopped processes and dead networks
  * included); only the resolver of host names may take its time. The server ends each statement by
  * itself after PROBE_STATEMENT_MS.
@@ -35,7 +35,6 @@
 #include "throttle/law.h"
 #include "throttle/signal.h"
 
-#define PROBE_STALE_US INT64_C(5000000)
 #define PROBE_ANSWER_US INT64_C(4000000)
 enum { PROBE_STATEMENT_MS = 3000 };
 /* A peer whose pulse is older is taken for gone. */

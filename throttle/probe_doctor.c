@@ -35,7 +35,11 @@ static bool turn_all_on(struct settings *settings, struct error *error)
 /* A policy that asks no signal is not refused for one. */
 static bool heeds_signals(const struct settings *settings)
 {
-    return strcmp(settings->policy, "off") != 0 && strncmp(settings->policy, "fixed", 5) != 0;
+    struct error unknown = {0};
+    int64_t fixed_ms;
+    const struct law *law = law_of_policy(settings->policy, NULL, &fixed_ms, &unknown);
+
+    return law == NULL || law_heeds_signals(law);
 }
 
 static void take_signals(const struct probe *probe, const struct settings *settings,

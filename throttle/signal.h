@@ -72,6 +72,9 @@ struct signal {
 /* By enum signal_id. */
 extern const struct signal signal_table[SIGNAL_COUNT];
 
+/* A reading that is older says nothing any more. */
+#define SIGNAL_STALE_US INT64_C(5000000)
+
 enum reading_state { READING_OFF, READING_OK, READING_ABSENT, READING_UNREADABLE };
 
 enum { SIGNAL_WHO_BYTES = 256, SIGNAL_WHY_BYTES = 512 };
