@@ -183,7 +183,14 @@ static bool MUST_CHECK wait_part(const struct running *running, double part, str
                          (int64_t)(running->options->window_seconds * part * 1000), error);
 }
 
-/* An equal table, nothing dirty, the standby with us, and the load past its first full pages. */
+/* Nothing dirty on either side, and the standby with us. */
+static bool MUST_CHECK settle(const struct running *running, struct error *error)
+{
+    return measure_settle(running->measure, error) && drain(running, error) &&
+           standby_settle(running->measure->sandbox, error);
+}
+
+/* An equal table, a settled server, and the load past its first full pages. */
 static bool MUST_CHECK prepare(struct running *running, struct error *error)
 {
     struct measure *measure = running->measure;
@@ -196,10 +203,9 @@ static bool MUST_CHECK prepare(struct running *running, struct error *error)
         .table = ATTEMPT_TABLE,
     };
 
-    return (running->options->job == ATTEMPT_BACKFILL
-                ? measure_make_copy(measure, measure->options.rows / ATTEMPT_BACKFILL_PART, error)
-                : measure_settle(measure, error)) &&
-           drain(running, error) && traffic_start(&running->traffic, &load, error) &&
+    return (running->options->job == ATTEMPT_ALTER ||
+            measure_make_copy(measure, measure->options.rows / ATTEMPT_BACKFILL_PART, error)) &&
+           settle(running, error) && traffic_start(&running->traffic, &load, error) &&
            wait_part(running, WARM_PART, error) && drain(running, error);
 }
 
@@ -213,7 +219,8 @@ static bool MUST_CHECK run_all(struct running *running, struct error *error)
     if (!wait_part(running, ALONE_PART, error))
         return false;
     running->alone.to = watch_seconds(running->watch);
-    if (!run_job(running, error) || !drain(running, error))
+    if (!run_job(running, error) || !settle(running, error) ||
+        !wait_part(running, WARM_PART, error) || !drain(running, error))
         return false;
     cap_replay(running, true);
     traffic_mark(running->traffic, "after");

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "bench/proc.h"
@@ -28,8 +29,28 @@ static int64_t shared_buffers_mb(void)
     return memory_mb / 4 < 1024 ? memory_mb / 4 : 1024;
 }
 
+/*
+ * A standby stands for another machine: its disk should not be ours. Memory is none, if there is
+ * enough for its tables, and for the log of one method at full speed.
+ */
+static const char MEMORY[] = "/dev/shm";
+static const uint64_t MEMORY_FREE_MIN = UINT64_C(10) << 30;
+
+static const char *standby_base(void)
+{
+    struct statvfs status;
+
+    return statvfs(MEMORY, &status) == 0 &&
+                   (uint64_t)status.f_bavail * status.f_frsize >= MEMORY_FREE_MIN &&
+                   (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >=
+                       MEMORY_FREE_MIN
+               ? MEMORY
+               : NULL;
+}
+
 static bool MUST_CHECK start_sandbox(struct measure *measure, struct error *error)
 {
+    const char *base = measure->options.standby ? standby_base() : NULL;
     char shared_buffers[64];
     /*
      * What one sets on a server that is measured: durable, and no checkpoint forced by WAL in the
@@ -47,9 +68,11 @@ static bool MUST_CHECK start_sandbox(struct measure *measure, struct error *erro
     if (!sandbox_start(&measure->sandbox,
                        &(struct sandbox_options){.settings = settings,
                                                  .durable = true,
-                                                 .standby = measure->options.standby},
+                                                 .standby = measure->options.standby,
+                                                 .standby_base = base},
                        error))
         return false;
+    measure->standby_in_memory = base != NULL;
     measure->conninfo = sandbox_conninfo(measure->sandbox);
     return true;
 }
@@ -92,8 +115,8 @@ static bool MUST_CHECK make_data(struct measure *measure, struct error *error)
 }
 
 /*
- * Before each method: nothing dirty, the table in the cache. Only a superuser may checkpoint;
- * others measure without.
+ * Before each method: nothing dirty, in the kernel neither, the table in the cache. Only a
+ * superuser may checkpoint; others measure without.
  */
 bool measure_settle(struct measure *measure, struct error *error)
 {
@@ -103,6 +126,7 @@ bool measure_settle(struct measure *measure, struct error *error)
         return false;
     if (!session_run(measure->session, "CHECKPOINT", &ignored))
         log_verbose(measure->log, "no checkpoint: %s", ignored.message);
+    sync(); /* what the kernel writes by itself would come half a minute later, to somebody else */
     return session_run(measure->session, "SELECT count(attributes) FROM " MEASURE_TABLE, error);
 }
 
@@ -327,6 +351,8 @@ static json_t *server_json(struct measure *measure)
                                 json_string(rows_text(&rows, i, 1)));
     json_object_set_new(server, "cpus", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
     json_object_set_new(server, "sandbox", json_boolean(measure->sandbox != NULL));
+    if (measure->options.standby)
+        json_object_set_new(server, "standby_in_memory", json_boolean(measure->standby_in_memory));
     return server;
 }
 

@@ -28,6 +28,7 @@ struct measure {
     struct stop never;
     struct log *log;
     struct sandbox *sandbox; /* NULL: somebody else's server */
+    bool standby_in_memory;  /* its disk is not the server's */
     const char *conninfo;
     char program[1024];
     struct session *session;
@@ -41,7 +42,7 @@ void measure_close(struct measure *measure);
 
 /* MEASURE_COPY of the first `rows`, as compact as one just loaded, settled, and in the cache. */
 bool measure_make_copy(struct measure *measure, int64_t rows, struct error *error) MUST_CHECK;
-/* Before each method: nothing dirty, the table in the cache. */
+/* Before each method: nothing dirty, in the kernel neither, the table in the cache. */
 bool measure_settle(struct measure *measure, struct error *error) MUST_CHECK;
 /* Bytes of WAL since the server was made. */
 bool measure_wal(struct measure *measure, double *bytes, struct error *error) MUST_CHECK;

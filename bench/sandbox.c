@@ -48,6 +48,12 @@ static void remove_tree(const char *dir)
     }
 }
 
+static void remove_folders(const struct sandbox *sandbox)
+{
+    remove_tree(sandbox->standby_data); /* which may be elsewhere */
+    remove_tree(sandbox->dir);
+}
+
 static bool folder_is_empty(const char *dir)
 {
     DIR *stream = opendir(dir);
@@ -95,7 +101,7 @@ _Noreturn static void watchdog_main(struct sandbox *sandbox, int fd)
     }
     stop_servers(sandbox, SIGQUIT);
     if (sandbox->temporary)
-        remove_tree(sandbox->dir);
+        remove_folders(sandbox);
     _exit(0);
 }
 
@@ -287,6 +293,22 @@ static bool take_dir(struct sandbox *sandbox, const char *wanted, bool *existing
     return true;
 }
 
+/* The folder of the standby's files, where it is not within ours. */
+static bool take_standby_dir(struct sandbox *sandbox, const char *base, struct error *error)
+{
+    char path[PATH_BYTES];
+
+    if (base == NULL)
+        return true;
+    snprintf(path, sizeof(path), "%s/pghaul-XXXXXX", base);
+    if (mkdtemp(path) == NULL ||
+        (sandbox->user.drop && chown(path, sandbox->user.uid, sandbox->user.gid) != 0))
+        return error_set(error, ERROR_SYSTEM, "could not make a folder in \"%s\": %s", base,
+                         strerror(errno));
+    snprintf(sandbox->standby_data, PATH_BYTES, "%s", path);
+    return true;
+}
+
 static bool write_marker(struct sandbox *sandbox, struct error *error)
 {
     char path[PATH_BYTES * 2];
@@ -371,7 +393,8 @@ bool sandbox_start(struct sandbox **started, const struct sandbox_options *optio
     sandbox->watchdog_fd = -1;
     sandbox->server_count = SERVERS; /* for the watchdog: as many as there may be */
     if (!spawn_unprivileged(&sandbox->user, error) ||
-        !take_dir(sandbox, options->dir, &existing, error)) {
+        !take_dir(sandbox, options->dir, &existing, error) ||
+        !take_standby_dir(sandbox, options->standby_base, error)) {
         if (sandbox->made_dir && sandbox->dir[0] != '\0')
             rmdir(sandbox->dir);
         free(sandbox);
@@ -390,7 +413,7 @@ bool sandbox_start(struct sandbox **started, const struct sandbox_options *optio
             (void)remove(sandbox->log);
             (void)remove(sandbox->standby_log);
             if (sandbox->made_dir)
-                remove_tree(sandbox->dir);
+                remove_folders(sandbox);
         }
         free(sandbox);
         return false;
@@ -425,7 +448,7 @@ void sandbox_stop(struct sandbox *sandbox)
         return;
     stop_servers(sandbox, SIGQUIT);
     if (sandbox->temporary && sandbox->marked)
-        remove_tree(sandbox->dir);
+        remove_folders(sandbox);
     watchdog_dismiss(sandbox);
     free(sandbox);
 }

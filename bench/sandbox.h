@@ -31,6 +31,8 @@ struct sandbox_options {
     const char *const *settings; /* more lines for postgresql.conf, ends with NULL; may be NULL */
     bool durable;                /* fsync, as in production; off is faster and safe here */
     bool standby;                /* also a streaming standby */
+    const char *standby_base;    /* its files in a fresh folder of this one, on another device;
+                                    NULL: in DIR. Not with `dir` or `keep` */
     bool keep;                   /* survive this process */
 };
 

@@ -184,11 +184,16 @@ bool cluster_make(const struct sandbox *sandbox, const struct sandbox_options *o
 
 static bool copy_data(const struct sandbox *sandbox, struct error *error)
 {
-    const char *const argv[] = {"cp", "-a", sandbox->data, sandbox->standby_data, NULL};
-
-    return spawn_run(
+    struct arena arena = {0};
+    /* Its contents: the other folder may be there. */
+    const char *const argv[] = {"cp", "-a", arena_format(&arena, "%s/.", sandbox->data),
+                                sandbox->standby_data, NULL};
+    bool ok = spawn_run(
         &(struct spawn){.argv = argv, .directory = "/", .user = &sandbox->user, .output_fd = -1},
         INITDB_MS_MAX, NULL, error);
+
+    arena_deinit(&arena);
+    return ok;
 }
 
 /* Appends to a file of the standby's folder; one that is new becomes the server's. */

@@ -229,7 +229,7 @@ void standby_cap_stop(struct standby_cap *cap)
     free(cap);
 }
 
-/* --------------------------------------------------------------------------------- pause and delay
+/* --------------------------------------------------------------------------------- asked of it
  */
 
 /* Runs statements on the standby; the last one's first value goes to `answer` (may be NULL). */
@@ -256,6 +256,13 @@ static bool MUST_CHECK run_there(const struct sandbox *sandbox, const char *cons
         error_set(error, ERROR_SYSTEM, "the standby says: %s", PQerrorMessage(connection));
     PQfinish(connection);
     return ok;
+}
+
+bool standby_settle(const struct sandbox *sandbox, struct error *error)
+{
+    static const char *const SETTLE[] = {"CHECKPOINT", NULL};
+
+    return run_there(sandbox, SETTLE, NULL, error);
 }
 
 bool standby_pause(const struct sandbox *sandbox, bool paused, struct error *error)

@@ -37,6 +37,11 @@ void standby_cap_set(struct standby_cap *cap, const struct standby_limit *limit)
 /* Lets replay go, ends the thread, frees. NULL is fine. */
 void standby_cap_stop(struct standby_cap *cap);
 
+/* A restartpoint, if there is anything to make one of: nothing dirty, and its old log is used
+ * again.
+ */
+bool standby_settle(const struct sandbox *sandbox, struct error *error) MUST_CHECK;
+
 /* Returns when replay really is paused, or goes on. */
 bool standby_pause(const struct sandbox *sandbox, bool paused, struct error *error) MUST_CHECK;
 /* "5s"; "0": no longer. */

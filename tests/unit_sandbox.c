@@ -147,6 +147,23 @@ static void a_standby_follows_its_primary(void)
     sandbox_stop(sandbox);
 }
 
+static void a_standby_may_live_on_another_device(void)
+{
+    char base[] = "/tmp/pghaul-unit-XXXXXX";
+    struct sandbox *sandbox;
+    char answer[PATH_BYTES];
+
+    assert_non_null(mkdtemp(base));
+    assert_int_equal(chmod(base, 0755), 0); /* the server may be another user's */
+    sandbox = start_sandbox(&(struct sandbox_options){.standby = true, .standby_base = base});
+    ask(answer, sandbox_standby_conninfo(sandbox), "SHOW data_directory");
+    assert_int_equal(strncmp(answer, base, strlen(base)), 0);
+    ask(answer, sandbox_conninfo(sandbox), "CREATE TABLE t AS SELECT 7 AS id");
+    wait_for(sandbox_standby_conninfo(sandbox), "SELECT id FROM t", "7");
+    sandbox_stop(sandbox);
+    assert_int_equal(rmdir(base), 0);
+}
+
 /* -- the standby, made slow, deaf, late and absent -- */
 
 static void must(bool ok, const struct error *error)
@@ -291,7 +308,7 @@ static void a_wrong_setting_is_reported_and_leaves_nothing(void)
  * Starts a sandbox in a process of its own; gives that process, the folder and the server. The
  * standby's startup process is stopped nearly all the time.
  */
-static pid_t start_in_a_process(char dir[PATH_BYTES], int *postmaster)
+static pid_t start_in_a_process(const char *standby_base, char dir[PATH_BYTES], int *postmaster)
 {
     int channel[2];
     pid_t owner;
@@ -303,7 +320,9 @@ static pid_t start_in_a_process(char dir[PATH_BYTES], int *postmaster)
         struct error error;
         int pid;
 
-        if (!sandbox_start(&sandbox, &(struct sandbox_options){.standby = true}, &error) ||
+        if (!sandbox_start(&sandbox,
+                           &(struct sandbox_options){.standby = true, .standby_base = standby_base},
+                           &error) ||
             !standby_cap_start(&(struct standby_cap *){NULL}, sandbox,
                                &(struct standby_limit){.share = 0.001}, &error))
             _exit(1);
@@ -323,14 +342,19 @@ static pid_t start_in_a_process(char dir[PATH_BYTES], int *postmaster)
 
 static void a_sandbox_ends_with_its_process_even_by_kill_9(void)
 {
+    char base[] = "/tmp/pghaul-unit-XXXXXX";
     char dir[PATH_BYTES];
     int postmaster;
-    pid_t owner = start_in_a_process(dir, &postmaster);
+    pid_t owner;
 
+    assert_non_null(mkdtemp(base));
+    assert_int_equal(chmod(base, 0755), 0);
+    owner = start_in_a_process(base, dir, &postmaster);
     assert_true(exists(dir));
     kill(owner, SIGKILL);
     waitpid(owner, NULL, 0);
     assert_gone(dir, postmaster);
+    assert_int_equal(rmdir(base), 0); /* nothing of the standby is left there either */
 }
 
 static void a_sandbox_that_dies_while_it_starts_leaves_nothing(void)
@@ -448,6 +472,7 @@ int main(void)
         t_test(the_server_does_not_run_as_root),
         t_test(committed_rows_survive_a_crash),
         t_test(a_standby_follows_its_primary),
+        t_test(a_standby_may_live_on_another_device),
         t_test(a_capped_standby_falls_behind_and_catches_up_when_it_is_let_go),
         t_test(a_standby_can_be_paused_delayed_and_absent),
         t_test(without_a_standby_there_is_nothing_to_cap),
