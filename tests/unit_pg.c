@@ -319,6 +319,7 @@ static void a_session_pins_what_a_role_or_database_has_set(void)
         {"client_encoding", "UTF8"},
         {"extra_float_digits", "1"},
         {"array_nulls", "on"},
+        {"backend_flush_after", "512kB"},
     };
     struct session *session;
 
