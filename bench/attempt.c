@@ -17,7 +17,7 @@ static const double DRAINED_BYTES = 1024.0 * 1024;
 
 /* Parts of a window. */
 static const double WARM_PART = 1.0 / 6;
-static const double ALONE_PART = 1.0 / 4;
+static const double ALONE_PART = 1.0 / 2; /* before, and after: together as long as the job */
 
 const char *const attempt_job_names[ATTEMPT_JOBS] = {"backfill", "alter"};
 static const char *const PHASES[ATTEMPT_JOBS] = {"backfill", "load"};

@@ -23,7 +23,7 @@ struct summary {
     double rows_per_second; /* this and what follows: medians */
     double settling_seconds;
     double p99_ms;
-    double alone_p99_ms;
+    double alone_p99_ms; /* of all policies */
     double p99_ratio;
     double within_percent; /* of all rounds together */
     double told_percent;
@@ -59,14 +59,19 @@ static double p99_of(const struct attempt *attempt)
     return attempt->paced_p99_ms;
 }
 
-static double alone_p99_of(const struct attempt *attempt)
+/*
+ * The load alone was the same in all rounds, whatever came after it. One stall of the disk is the
+ * p99 of a window, and none may be in the next: the more windows, the better is their median.
+ */
+static double median_alone_p99(const struct throttle_case *this, int job)
 {
-    return attempt->alone_p99_ms;
-}
+    double values[BENCH_RUNS_MAX * THROTTLE_POLICIES_MAX];
+    int count = 0;
 
-static double p99_ratio_of(const struct attempt *attempt)
-{
-    return attempt->paced_p99_ms / attempt->alone_p99_ms;
+    for (int round = 0; round < this->measure.options.runs; round++)
+        for (int policy = 0; policy < this->policy_count; policy++)
+            values[count++] = this->attempts[round][job][policy].alone_p99_ms;
+    return report_median(values, count);
 }
 
 static double looks_of(const struct attempt *attempt)
@@ -85,10 +90,10 @@ static void summarize(const struct throttle_case *this, int job, int policy,
         .rows_per_second = median_of(this, job, policy, rows_of),
         .settling_seconds = median_of(this, job, policy, settling_of),
         .p99_ms = median_of(this, job, policy, p99_of),
-        .alone_p99_ms = median_of(this, job, policy, alone_p99_of),
-        .p99_ratio = median_of(this, job, policy, p99_ratio_of),
+        .alone_p99_ms = median_alone_p99(this, job),
         .looks_per_second = median_of(this, job, policy, looks_of),
     };
+    summary->p99_ratio = summary->p99_ms / summary->alone_p99_ms;
     for (int round = 0; round < this->measure.options.runs; round++) {
         const struct attempt *attempt = &this->attempts[round][job][policy];
 
