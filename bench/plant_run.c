@@ -45,7 +45,8 @@ struct run {
     struct plant_trace *trace;
     struct process processes[PLANT_PROCESSES_MAX];
     int process_count;
-    double rested_s[PLANT_WORKERS_MAX]; /* when its last chunk ended */
+    double took_s[PLANT_WORKERS_MAX];   /* by its last chunk */
+    double rested_s[PLANT_WORKERS_MAX]; /* when that ended */
     int64_t idle_since;                 /* step; < 0: something is in flight */
     int64_t measured;                   /* the same, of the replicas */
     int64_t listen_until;
@@ -92,10 +93,10 @@ static bool is_sane(const struct run *run, const struct law_decision *decision)
     const struct law_config *config = &run->options->config;
 
     return decision->bytes_per_second >= 0 && decision->delay_seconds >= 0 &&
-           decision->delay_seconds < 1e6 && decision->workers >= 1 &&
-           decision->workers <= config->workers && decision->chunk_ms >= 1 &&
-           decision->chunk_ms <= config->chunk_ms && decision->reason >= -1 &&
-           decision->reason < SIGNAL_COUNT;
+           decision->delay_seconds < 1e6 && decision->rest_part >= 0 && decision->rest_part < 1e6 &&
+           decision->workers >= 1 && decision->workers <= config->workers &&
+           decision->chunk_ms >= 1 && decision->chunk_ms <= config->chunk_ms &&
+           decision->reason >= -1 && decision->reason < SIGNAL_COUNT;
 }
 
 static double others_wrote(const struct run *run, const struct process *process)
@@ -205,7 +206,7 @@ static bool ask(struct run *run, struct process *process, int worker)
         process->wanted = true;
         return false;
     }
-    return rested_s >= process->decision.delay_seconds;
+    return rested_s >= law_rest_seconds(&process->decision, run->took_s[worker]);
 }
 
 /* A chunk is charged when it begins, with what it is expected to write, so that its own time
@@ -256,6 +257,7 @@ static void work(struct run *run, struct process *process)
 
         if (plant_ended(&run->plant, i, (double)process->decision.chunk_ms / 1000, &chunk)) {
             done(run, process, &chunk);
+            run->took_s[i] = chunk.seconds;
             run->rested_s[i] = plant_now_s(&run->plant);
         }
         if (!worker->busy && ask(run, process, i))
@@ -312,7 +314,7 @@ static void record(struct run *run)
         .rate = process->decision.bytes_per_second,
         .workers = process->decision.workers,
         .chunk_ms = (double)process->decision.chunk_ms,
-        .rest_s = process->decision.delay_seconds,
+        .rest_s = law_rest_seconds(&process->decision, run->took_s[process->first]),
         .latency = plant_latency(&run->plant) / plant_latency_alone(&run->plant),
         .p95 = run->probe.readings[SIGNAL_FOREGROUND_LATENCY].value,
         .reason = process->decision.reason,

@@ -60,6 +60,7 @@ static void assert_sane(const struct ticks *ticks)
 
     assert_true(decision->bytes_per_second >= 0);
     assert_true(decision->delay_seconds >= 0 && decision->delay_seconds < 60);
+    assert_true(decision->rest_part >= 0 && decision->rest_part < 1000);
     assert_in_range(decision->workers, 1, ticks->config.workers);
     assert_in_range(decision->chunk_ms, 1, ticks->config.chunk_ms);
     assert_true(decision->reason >= -1 && decision->reason < SIGNAL_COUNT);
@@ -79,7 +80,7 @@ void ticks_work(struct ticks *ticks, int seconds, double speed, double replay)
         double bytes = fmin(rate, speed);
 
         for (int k = 0; k < 4; k++) {
-            struct law_chunk chunk = {ticks->input.now_us, 0.25, speed / 4, 100};
+            struct law_chunk chunk = {ticks->input.now_us, TICKS_CHUNK_S, speed / 4, 100};
 
             if (ticks->law->chunk != NULL)
                 ticks->law->chunk(ticks->memory, &chunk, &ticks->decision);

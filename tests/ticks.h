@@ -27,6 +27,8 @@ void ticks_add_replica(struct ticks *ticks, const char *name);
 /* A second, after which the law decides; fails the test when that is out of its range. */
 void ticks_tick(struct ticks *ticks);
 
+#define TICKS_CHUNK_S 0.25
+
 /*
  * Seconds in which we write as fast as we are allowed to, at most `speed`, in chunks of a quarter
  * of a second, and replicas replay `replay` a second.

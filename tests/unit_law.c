@@ -27,6 +27,7 @@ static void off_never_waits(void **state)
     ticks_work(&ticks, 5, 50 * MB, 0);
     assert_true(isinf(ticks.decision.bytes_per_second));
     assert_true(ticks.decision.delay_seconds == 0);
+    assert_true(ticks.decision.rest_part == 0);
     assert_int_equal(ticks.decision.workers, 4);
     assert_int_equal(ticks.decision.chunk_ms, 500);
     assert_int_equal(ticks.decision.reason, -1);
@@ -58,6 +59,18 @@ static void laws_are_found_by_name(void **state)
 
 /* --------------------------------------------------------------------------------- auto: the log
  */
+
+/* A chunk that was stalled may be long; the rest after it is not. */
+static void a_rest_is_a_delay_or_a_part_of_the_chunk(void **state)
+{
+    const struct law_decision decision = {.delay_seconds = 0.25, .rest_part = 3};
+
+    (void)state;
+    assert_true(law_rest_seconds(&decision, 0) == 0.25);
+    assert_true(law_rest_seconds(&decision, 0.05) == 0.25);
+    assert_true(law_rest_seconds(&decision, 1) == 3);
+    assert_true(law_rest_seconds(&decision, 100) == 5);
+}
 
 static void with_nothing_to_look_at_it_is_as_fast_as_it_can(void **state)
 {
@@ -300,6 +313,7 @@ int main(void)
         cmocka_unit_test(off_never_waits),
         cmocka_unit_test(fixed_waits_its_delay_after_each_chunk),
         cmocka_unit_test(laws_are_found_by_name),
+        cmocka_unit_test(a_rest_is_a_delay_or_a_part_of_the_chunk),
         cmocka_unit_test(with_nothing_to_look_at_it_is_as_fast_as_it_can),
         cmocka_unit_test(replicas_without_a_limit_do_not_count),
         cmocka_unit_test(the_rate_is_what_the_replica_replays),

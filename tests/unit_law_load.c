@@ -14,6 +14,11 @@
 #define SECOND INT64_C(1000000)
 #define MB 1e6
 
+static double rest_seconds(const struct law_decision *decision)
+{
+    return law_rest_seconds(decision, TICKS_CHUNK_S);
+}
+
 /* ------------------------------------------------------------------------------------ auto: load
  */
 
@@ -31,7 +36,7 @@ static void others_that_are_fine_let_it_go_on(void **state)
             assert_int_equal(ticks.decision.workers, 1); /* carefully, at first */
     }
     assert_int_equal(ticks.decision.workers, 4);
-    assert_true(ticks.decision.delay_seconds == 0);
+    assert_true(rest_seconds(&ticks.decision) == 0);
     assert_int_equal(ticks.decision.reason, -1);
     ticks_end(&ticks);
 }
@@ -53,12 +58,12 @@ static void others_that_suffer_make_it_rest(void **state)
         }
         assert_int_equal(ticks.decision.workers, 1);
         assert_true(ticks.decision.chunk_ms <= 50);
-        assert_true(ticks.decision.delay_seconds > 1);
+        assert_true(rest_seconds(&ticks.decision) > 1);
         assert_int_equal(ticks.decision.reason, IDS[i]);
         /* Nobody is there any more: at once as fast as it can. */
         ticks.input.foreign = false;
         ticks_work(&ticks, 2, 50 * MB, 0);
-        assert_true(ticks.decision.delay_seconds == 0);
+        assert_true(rest_seconds(&ticks.decision) == 0);
         assert_int_equal(ticks.decision.chunk_ms, 500);
         assert_int_equal(ticks.decision.reason, -1);
         ticks_end(&ticks);
@@ -85,7 +90,7 @@ static void load_that_cannot_be_read_freezes_it(void **state)
         ticks.readings[SIGNAL_FOREGROUND_LATENCY].state = STATES[i];
         ticks_work(&ticks, 60, 50 * MB, 0);
         assert_int_equal(ticks.decision.workers, before.workers);
-        assert_true(fabs(ticks.decision.delay_seconds - before.delay_seconds) < 0.1);
+        assert_true(fabs(rest_seconds(&ticks.decision) - rest_seconds(&before)) < 0.1);
         ticks_end(&ticks);
     }
 }
@@ -98,10 +103,10 @@ static void checkpoints_that_come_early_slow_it_in_proportion(void **state)
     ticks_begin(&ticks, &law_auto, 2);
     ticks_read(&ticks, SIGNAL_CHECKPOINTS_REQUESTED, 2, 4);
     ticks_work(&ticks, 20, 50 * MB, 0);
-    assert_true(ticks.decision.delay_seconds == 0);
+    assert_true(rest_seconds(&ticks.decision) == 0);
     ticks_read(&ticks, SIGNAL_CHECKPOINTS_REQUESTED, 4, 4);
     ticks_work(&ticks, 2, 50 * MB, 0);
-    assert_true(ticks.decision.delay_seconds > 0);
+    assert_true(rest_seconds(&ticks.decision) > 0);
     assert_int_equal(ticks.decision.reason, SIGNAL_CHECKPOINTS_REQUESTED);
     ticks_end(&ticks);
 }

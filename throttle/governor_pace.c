@@ -59,8 +59,8 @@ static int64_t auto_wait_ms(struct governor *governor, const struct pace_ask *as
 static int64_t wait_ms(struct governor *governor, const struct pace_ask *asked, int64_t now_us)
 {
     bool hurried = asked->urgent && governor_is_auto(governor);
-    int64_t rest_ms =
-        hurried ? 0 : (int64_t)(governor->decision.delay_seconds * 1000) - asked->rested_ms;
+    double rest_seconds = law_rest_seconds(&governor->decision, (double)asked->busy_ms / 1000);
+    int64_t rest_ms = hurried ? 0 : (int64_t)(rest_seconds * 1000) - asked->rested_ms;
     int64_t ms;
 
     if (!governor_in_window(governor, now_us, 0))

@@ -66,9 +66,11 @@ struct law_chunk {
 struct law_decision {
     double bytes_per_second; /* of this process's chunks; INFINITY: as fast as it can; 0: stop */
     double delay_seconds;    /* after each chunk of each worker; 0: none. Beside the rate */
-    int workers;             /* 1 .. config.workers */
-    int64_t chunk_ms;        /* 1 .. config.chunk_ms */
-    int64_t chunk_rows;      /* laws that size chunks in rows; 0: by time */
+    double
+        rest_part; /* the same, as part of the time that this chunk took: the longer one counts */
+    int workers;   /* 1 .. config.workers */
+    int64_t chunk_ms;   /* 1 .. config.chunk_ms */
+    int64_t chunk_rows; /* laws that size chunks in rows; 0: by time */
     /* What binds; -1: nothing does, and the decision is "as fast as it can". */
     int reason; /* enum signal_id */
 };
@@ -104,6 +106,9 @@ const struct law *law_find(const struct law *const *list, const char *name);
  */
 const struct law *law_of_policy(const char *policy, const struct law *const *more,
                                 int64_t *fixed_ms, struct error *error);
+
+/* What a worker rests after a chunk that took so long. */
+double law_rest_seconds(const struct law_decision *decision, double chunk_seconds);
 
 /* False: it looks at nothing, and what cannot be read need not hold it up. */
 bool law_heeds_signals(const struct law *law);

@@ -47,7 +47,6 @@ static const int64_t CHUNK_LEAST_MS = 20;
 static const double GIVE_WAY = 0.1, GIVE_WAY_BACK = 1.15;
 /* A worker more than the rate needs so much of those there are; a worker less. */
 static const double WORKER_MORE = 0.9, WORKER_LESS = 0.7;
-static const double REST_MOST_S = 5;
 
 static void take_config(struct auto_state *law, const struct law_config *config)
 {
@@ -141,14 +140,14 @@ static int64_t chunk_ms(const struct auto_state *law, int workers, bool binds)
     return (int64_t)fmax(1, floor(ms));
 }
 
-/* Of each worker after each chunk, so that `part` of all workers is busy. */
-static double rest_seconds(const struct auto_state *law, int workers)
+/* Of each worker after each chunk, in parts of its time, so that `part` of all workers is busy. */
+static double rest_part(const struct auto_state *law, int workers)
 {
     double part = law->load.part * law->config.workers / workers;
 
     if (part >= 1)
         return 0;
-    return fmin(REST_MOST_S, law->work.seconds * (1 / part - 1));
+    return 1 / part - 1;
 }
 
 /* The one thing that makes us slowest now. */
@@ -182,7 +181,7 @@ static void decide(struct auto_state *law, const struct law_input *input)
         decision->workers = law->load.workers;
     decision->bytes_per_second = law->flow.rate;
     decision->chunk_ms = chunk_ms(law, decision->workers, binds);
-    decision->delay_seconds = rest_seconds(law, decision->workers);
+    decision->rest_part = rest_part(law, decision->workers);
     decision->reason = reason(law, binds);
     law->decided_us = input->now_us;
 }

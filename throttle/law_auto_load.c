@@ -25,8 +25,8 @@
  * which a percentile is between good and bad, and any controller without memory would go to and
  * fro.
  *
- * It begins with half a worker. Where nobody else is there, nobody is hurt: the level does not
- * count then, and comes back slowly towards 1, so that it is not forgotten between two visits.
+ * It begins with a fifth of a worker. Where nobody else is there, nobody is hurt: the level does
+ * not count then, and comes back slowly towards 1, so that it is not forgotten between two visits.
  */
 #include <math.h>
 
@@ -39,7 +39,7 @@ static const double WORSE = 1.1;
 static const double GAIN = 0.5, UP_MOST = 1.25, DOWN_MOST = 0.4;
 /* Hysteresis: within this much of the target nothing moves. */
 static const double QUIET = 0.1;
-static const double LEVEL_LEAST = 0.01, LEVEL_FIRST = 0.5;
+static const double LEVEL_LEAST = 0.01, LEVEL_FIRST = 0.2;
 /* Nobody is there: per decision. */
 static const double RETURN = 1.05;
 /* Another worker is added when the present ones would have to do so much more than they can; what

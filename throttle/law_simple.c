@@ -61,6 +61,14 @@ const struct law law_fixed = {
     .tick = fixed_tick,
 };
 
+/* A part of a chunk that was stalled is no longer than this. */
+static const double REST_MOST_S = 5;
+
+double law_rest_seconds(const struct law_decision *decision, double chunk_seconds)
+{
+    return fmax(decision->delay_seconds, fmin(REST_MOST_S, decision->rest_part * chunk_seconds));
+}
+
 const struct law *const law_list[] = {&law_auto, &law_fixed, &law_off, NULL};
 
 const struct law *law_find(const struct law *const *list, const char *name)

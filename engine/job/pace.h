@@ -15,7 +15,8 @@
 /* A worker that would begin a chunk. */
 struct pace_ask {
     int64_t expected_bytes; /* that it will write */
-    int64_t rested_ms;      /* since this worker's last chunk ended */
+    int64_t busy_ms;        /* this worker's last chunk took */
+    int64_t rested_ms;      /* since it ended */
     /* It keeps up with what the application writes, and would never end if it were slower than
      * that: hard limits count for it, the rate does not. */
     bool urgent;

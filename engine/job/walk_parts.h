@@ -36,7 +36,8 @@ struct worker {
     int64_t settings_version;
     struct chunk_size size;
     int64_t wrote_bytes; /* by the last chunk: what the next one is expected to */
-    int64_t rested_ms;   /* when the last chunk ended; 0: there was none */
+    int64_t busy_ms;     /* the last chunk took */
+    int64_t rested_ms;   /* when it ended; 0: there was none */
     int64_t looked_ms;   /* when a resting worker last looked what the job wants */
     bool paused;
     int64_t hold_asked_ms; /* when walk->hold was */

@@ -199,6 +199,7 @@ static bool paced_turn(struct worker *worker, enum turn *turn, struct error *err
     if (!ok || *turn != TURN_DONE)
         return ok;
     worker->wrote_bytes = done.bytes > 0 ? done.bytes : done.grown;
+    worker->busy_ms = done.busy_ms;
     worker->rested_ms = clock_ms();
     return true;
 }
@@ -220,6 +221,7 @@ static bool ask_wait_ms(struct worker *worker, int64_t *wait_ms, struct error *e
     *wait_ms = now_ms < worker->held_until_ms
                    ? worker->held_until_ms - now_ms
                    : pace->ask(pace, &(struct pace_ask){.expected_bytes = worker->wrote_bytes,
+                                                        .busy_ms = worker->busy_ms,
                                                         .rested_ms = now_ms - worker->rested_ms,
                                                         .urgent = walk->urgent});
     return true;
