@@ -158,7 +158,7 @@ static void estimate(const struct throttle_case *this)
     int attempts = jobs * (1 + this->policy_count * this->measure.options.runs);
 
     log_notice(this->measure.log, "%d attempts, about %.0f minutes", attempts,
-               attempts * (this->window_seconds * 1.7 + 20) / 60);
+               attempts * (this->window_seconds * 2.35 + 25) / 60);
 }
 
 static bool MUST_CHECK run_case(struct throttle_case *this, struct error *error)

@@ -31,26 +31,43 @@ static int64_t shared_buffers_mb(void)
 
 /*
  * A standby stands for another machine: its disk should not be ours. Memory is none, if there is
- * enough for its tables, and for the log of one method at full speed.
+ * enough for its tables and indexes, a copy of them, and the log of one method at full speed.
  */
 static const char MEMORY[] = "/dev/shm";
-static const uint64_t MEMORY_FREE_MIN = UINT64_C(10) << 30;
+static const double ROW_BYTES = 600, LOG_BYTES = 10e9;
 
-static const char *standby_base(void)
+/* 0: not known. */
+static double memory_available(void)
 {
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[256];
+    double kb = 0;
+
+    while (file != NULL && kb == 0 && fgets(line, sizeof(line), file) != NULL)
+        if (strncmp(line, "MemAvailable:", 13) == 0)
+            kb = strtod(line + 13, NULL);
+    if (file != NULL)
+        fclose(file);
+    return kb * 1024;
+}
+
+static const char *standby_base(const struct measure *measure)
+{
+    double needed = LOG_BYTES + ROW_BYTES * (double)measure->options.rows;
     struct statvfs status;
 
-    return statvfs(MEMORY, &status) == 0 &&
-                   (uint64_t)status.f_bavail * status.f_frsize >= MEMORY_FREE_MIN &&
-                   (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >=
-                       MEMORY_FREE_MIN
-               ? MEMORY
-               : NULL;
+    if (statvfs(MEMORY, &status) == 0 && memory_available() >= needed &&
+        (double)status.f_bavail * (double)status.f_frsize >= needed)
+        return MEMORY;
+    log_notice(measure->log,
+               "the standby's files are on the server's disk: no %.0f GB of %s are free",
+               needed / 1e9, MEMORY);
+    return NULL;
 }
 
 static bool MUST_CHECK start_sandbox(struct measure *measure, struct error *error)
 {
-    const char *base = measure->options.standby ? standby_base() : NULL;
+    const char *base = measure->options.standby ? standby_base(measure) : NULL;
     char shared_buffers[64];
     /*
      * What one sets on a server that is measured: durable, and no checkpoint forced by WAL in the
@@ -438,7 +455,9 @@ bool measure_open(struct measure *measure, const struct bench_options *options, 
                         &(struct session_options){.conninfo = measure->conninfo,
                                                   .application_name = "bench"},
                         error) &&
-           session_run(measure->session, "SET work_mem = '256MB'; SET lock_timeout = '30s'",
-                       error) &&
+           session_run(
+               measure->session,
+               "SET work_mem = '256MB'; SET lock_timeout = '30s'; RESET backend_flush_after",
+               error) &&
            make_data(measure, error);
 }

@@ -301,10 +301,15 @@ static bool take_standby_dir(struct sandbox *sandbox, const char *base, struct e
     if (base == NULL)
         return true;
     snprintf(path, sizeof(path), "%s/pghaul-XXXXXX", base);
-    if (mkdtemp(path) == NULL ||
-        (sandbox->user.drop && chown(path, sandbox->user.uid, sandbox->user.gid) != 0))
+    if (mkdtemp(path) == NULL)
         return error_set(error, ERROR_SYSTEM, "could not make a folder in \"%s\": %s", base,
                          strerror(errno));
+    if (sandbox->user.drop && chown(path, sandbox->user.uid, sandbox->user.gid) != 0) {
+        error_set(error, ERROR_SYSTEM, "could not give \"%s\" to the server's user: %s", path,
+                  strerror(errno));
+        rmdir(path);
+        return false;
+    }
     snprintf(sandbox->standby_data, PATH_BYTES, "%s", path);
     return true;
 }

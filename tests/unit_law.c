@@ -57,8 +57,36 @@ static void laws_are_found_by_name(void **state)
     assert_null(law_find(law_list, ""));
 }
 
-/* --------------------------------------------------------------------------------- auto: the log
- */
+static const struct law *law_of(const char *policy, int64_t *fixed_ms)
+{
+    struct error error = {0};
+    const struct law *law = law_of_policy(policy, law_list, fixed_ms, &error);
+
+    assert_int_equal(error.code, law == NULL ? ERROR_USAGE : ERROR_NONE);
+    return law;
+}
+
+static void a_policy_is_a_law(void **state)
+{
+    struct error error = {0};
+    int64_t fixed_ms = 7;
+
+    (void)state;
+    assert_ptr_equal(law_of("auto", &fixed_ms), &law_auto);
+    assert_int_equal(fixed_ms, 0);
+    assert_ptr_equal(law_of("off", &fixed_ms), &law_off);
+    assert_ptr_equal(law_of("fixed=250ms", &fixed_ms), &law_fixed);
+    assert_int_equal(fixed_ms, 250);
+    assert_ptr_equal(law_of("law=off", &fixed_ms), &law_off);
+    assert_null(law_of("law=", &fixed_ms));
+    assert_null(law_of("law=gh-ost", &fixed_ms));
+    assert_null(law_of_policy("law=off", NULL, &fixed_ms, &error));
+    /* Of a newer program: never without limits. */
+    assert_ptr_equal(law_of("gentle", &fixed_ms), &law_auto);
+    assert_ptr_equal(law_of("gentle=250ms", &fixed_ms), &law_auto);
+    assert_ptr_equal(law_of("fixed", &fixed_ms), &law_auto);
+    assert_ptr_equal(law_of("fixed=", &fixed_ms), &law_auto);
+}
 
 /* A chunk that was stalled may be long; the rest after it is not. */
 static void a_rest_is_a_delay_or_a_part_of_the_chunk(void **state)
@@ -71,6 +99,9 @@ static void a_rest_is_a_delay_or_a_part_of_the_chunk(void **state)
     assert_true(law_rest_seconds(&decision, 1) == 3);
     assert_true(law_rest_seconds(&decision, 100) == 5);
 }
+
+/* --------------------------------------------------------------------------------- auto: the log
+ */
 
 static void with_nothing_to_look_at_it_is_as_fast_as_it_can(void **state)
 {
@@ -313,6 +344,7 @@ int main(void)
         cmocka_unit_test(off_never_waits),
         cmocka_unit_test(fixed_waits_its_delay_after_each_chunk),
         cmocka_unit_test(laws_are_found_by_name),
+        cmocka_unit_test(a_policy_is_a_law),
         cmocka_unit_test(a_rest_is_a_delay_or_a_part_of_the_chunk),
         cmocka_unit_test(with_nothing_to_look_at_it_is_as_fast_as_it_can),
         cmocka_unit_test(replicas_without_a_limit_do_not_count),

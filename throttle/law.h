@@ -66,11 +66,10 @@ struct law_chunk {
 struct law_decision {
     double bytes_per_second; /* of this process's chunks; INFINITY: as fast as it can; 0: stop */
     double delay_seconds;    /* after each chunk of each worker; 0: none. Beside the rate */
-    double
-        rest_part; /* the same, as part of the time that this chunk took: the longer one counts */
-    int workers;   /* 1 .. config.workers */
-    int64_t chunk_ms;   /* 1 .. config.chunk_ms */
-    int64_t chunk_rows; /* laws that size chunks in rows; 0: by time */
+    double rest_part;        /* the same, in parts of what this chunk took; the longer one counts */
+    int workers;             /* 1 .. config.workers */
+    int64_t chunk_ms;        /* 1 .. config.chunk_ms */
+    int64_t chunk_rows;      /* laws that size chunks in rows; 0: by time */
     /* What binds; -1: nothing does, and the decision is "as fast as it can". */
     int reason; /* enum signal_id */
 };

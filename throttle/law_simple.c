@@ -82,21 +82,20 @@ const struct law *law_find(const struct law *const *list, const char *name)
 const struct law *law_of_policy(const char *policy, const struct law *const *more,
                                 int64_t *fixed_ms, struct error *error)
 {
-    static const char AMONG_MORE[] = "law=";
-    const char *equals = strchr(policy, '=');
+    static const char FIXED[] = "fixed=", AMONG_MORE[] = "law=";
     const struct law *law;
 
     *fixed_ms = 0;
     if (strncmp(policy, AMONG_MORE, strlen(AMONG_MORE)) == 0) {
-        law = more != NULL ? law_find(more, equals + 1) : NULL;
+        law = more != NULL ? law_find(more, policy + strlen(AMONG_MORE)) : NULL;
         if (law == NULL)
             error_set(error, ERROR_USAGE, "there is no policy \"%s\"", policy);
         return law;
     }
-    if (equals != NULL && setting_parse_time(equals + 1, fixed_ms))
+    if (strncmp(policy, FIXED, strlen(FIXED)) == 0 &&
+        setting_parse_time(policy + strlen(FIXED), fixed_ms))
         return &law_fixed;
-    law = law_find(law_list, policy);
-    return law != NULL ? law : &law_auto;
+    return strcmp(policy, law_off.name) == 0 ? &law_off : &law_auto;
 }
 
 bool law_heeds_signals(const struct law *law)

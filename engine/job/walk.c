@@ -69,8 +69,7 @@ bool walk_run(struct run *run, const struct walk *walk, struct error *error)
     return crew_run(workers, &crew_work, error);
 }
 
-/* ---------------------------------------------------------------------------------------- printed
- */
+/* -------------------------------------------------------------------------------------- printed */
 
 void walk_print_plan(int64_t job, const char *phase, const char *sql, struct text *script)
 {

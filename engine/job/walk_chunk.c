@@ -108,8 +108,7 @@ static bool split_largest(struct worker *worker, struct error *error)
     return error->code == ERROR_LOCK || strcmp(error->sqlstate, SQLSTATE_UNIQUE_VIOLATION) == 0;
 }
 
-/* --------------------------------------------------------------------------------------- the work
- */
+/* ------------------------------------------------------------------------------------- the work */
 
 /* The chunk's work in the open transaction, from the bound to the cursor. `taken` is the row of
  * WALK_TAKE_SPAN. */

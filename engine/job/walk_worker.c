@@ -17,8 +17,7 @@ enum {
     HOLD_EVERY_MS = 1000
 };
 
-/* ------------------------------------------------------------------------------ what the job wants
- */
+/* --------------------------------------------------------------------------- what the job wants */
 
 /* Takes over settings that were changed since this worker read them. */
 static bool reload_settings(struct worker *worker, int64_t version, struct error *error)
@@ -105,8 +104,7 @@ static bool stand_aside(struct worker *worker, struct error *error)
     return true;
 }
 
-/* ------------------------------------------------------------------------------------- the session
- */
+/* ---------------------------------------------------------------------------------- the session */
 
 static bool open_session(struct worker *worker, struct error *error)
 {
@@ -161,8 +159,7 @@ static bool recover(struct worker *worker, struct retry *retry, struct error *er
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------- turns
- */
+/* ---------------------------------------------------------------------------------------- turns */
 
 /*
  * Nothing may begin now: waits a little, and looks now and then what the job wants, which no

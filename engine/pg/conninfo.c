@@ -64,15 +64,11 @@ static void append_value(struct text *out, const char *keyword, const char *valu
 void conninfo_complete(const char *conninfo, const char *user, const char *database,
                        struct text *out)
 {
-    const char *const missing[][2] = {{"user", user},
-                                      {"dbname", database},
-                                      {"connect_timeout", "5"},
-                                      {"tcp_user_timeout", "10000"}};
     PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
 
     /* Of two values for a keyword the last one counts. */
-    for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++)
-        append_value(out, missing[i][0], missing[i][1]);
+    append_value(out, "user", user);
+    append_value(out, "dbname", database);
     if (options == NULL) {
         text_appendf(out, " %s", conninfo);
         return;

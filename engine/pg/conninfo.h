@@ -19,10 +19,7 @@ bool conninfo_check_stored(const char *conninfo, struct error *error) MUST_CHECK
  */
 bool conninfo_next(const char **list, struct text *one);
 
-/*
- * Appends it as keyword='value' ..; what it leaves open is `user`, `database`, and that a server
- * which does not answer is given up after seconds.
- */
+/* Appends it as keyword='value' ..; what it leaves open is `user` and `database`. */
 void conninfo_complete(const char *conninfo, const char *user, const char *database,
                        struct text *out);
 
