@@ -60,6 +60,16 @@ static int64_t unit_bytes(const struct plan *plan)
     return units > 0 ? plan->table_bytes / units + 1 : 8192;
 }
 
+/* Nothing is known yet of what a chunk writes, nor of who is there: with every worker at once,
+ * still little beside any limit of a replica. It grows by half with each chunk. */
+static int64_t first_bytes(const struct settings *settings)
+{
+    static const int64_t MOST = 1024 * 1024;
+    int64_t bytes = settings->chunk_wal_bytes / 4;
+
+    return bytes < MOST ? bytes : MOST;
+}
+
 /*
  * Workers mix the rows of neighbouring spans: in a small table spans are small, too, so that the
  * copy's rows lie as the source's do (with spans of 1/32, the correlation of an ordered column
@@ -168,7 +178,7 @@ bool load_forward(struct run *run, struct error *error)
         .prepare = load_prepare,
         .chunk = load_chunk,
         .work = &work,
-        .units_first = run->job.settings.chunk_wal_bytes / 4 / work.row_bytes + 1,
+        .units_first = first_bytes(&run->job.settings) / work.row_bytes + 1,
         .units_max = INT64_C(1) << 30,
         .numbered = copy->plan.order == PLAN_HEAP,
     };
