@@ -183,11 +183,10 @@ static bool MUST_CHECK wait_part(const struct running *running, double part, str
                          (int64_t)(running->options->window_seconds * part * 1000), error);
 }
 
-/* Nothing dirty on either side, and the standby with us. */
-static bool MUST_CHECK settle(const struct running *running, struct error *error)
+/* After the server: the standby is with us, and has nothing dirty either. */
+static bool MUST_CHECK settle_standby(const struct running *running, struct error *error)
 {
-    return measure_settle(running->measure, error) && drain(running, error) &&
-           standby_settle(running->measure->sandbox, error);
+    return drain(running, error) && standby_settle(running->measure->sandbox, error);
 }
 
 /* An equal table, a settled server, and the load past its first full pages. */
@@ -203,9 +202,10 @@ static bool MUST_CHECK prepare(struct running *running, struct error *error)
         .table = ATTEMPT_TABLE,
     };
 
-    return (running->options->job == ATTEMPT_ALTER ||
-            measure_make_copy(measure, measure->options.rows / ATTEMPT_BACKFILL_PART, error)) &&
-           settle(running, error) && traffic_start(&running->traffic, &load, error) &&
+    return (running->options->job == ATTEMPT_BACKFILL
+                ? measure_make_copy(measure, measure->options.rows / ATTEMPT_BACKFILL_PART, error)
+                : measure_settle(measure, error)) &&
+           settle_standby(running, error) && traffic_start(&running->traffic, &load, error) &&
            wait_part(running, WARM_PART, error) && drain(running, error);
 }
 
@@ -219,8 +219,9 @@ static bool MUST_CHECK run_all(struct running *running, struct error *error)
     if (!wait_part(running, ALONE_PART, error))
         return false;
     running->alone.to = watch_seconds(running->watch);
-    if (!run_job(running, error) || !settle(running, error) ||
-        !wait_part(running, WARM_PART, error) || !drain(running, error))
+    if (!run_job(running, error) || !measure_settle(running->measure, error) ||
+        !settle_standby(running, error) || !wait_part(running, WARM_PART, error) ||
+        !drain(running, error))
         return false;
     cap_replay(running, true);
     traffic_mark(running->traffic, "after");

@@ -36,27 +36,12 @@ static int64_t shared_buffers_mb(void)
 static const char MEMORY[] = "/dev/shm";
 static const double ROW_BYTES = 600, LOG_BYTES = 10e9;
 
-/* 0: not known. */
-static double memory_available(void)
-{
-    FILE *file = fopen("/proc/meminfo", "re");
-    char line[256];
-    double kb = 0;
-
-    while (file != NULL && kb == 0 && fgets(line, sizeof(line), file) != NULL)
-        if (strncmp(line, "MemAvailable:", 13) == 0)
-            kb = strtod(line + 13, NULL);
-    if (file != NULL)
-        fclose(file);
-    return kb * 1024;
-}
-
 static const char *standby_base(const struct measure *measure)
 {
     double needed = LOG_BYTES + ROW_BYTES * (double)measure->options.rows;
     struct statvfs status;
 
-    if (statvfs(MEMORY, &status) == 0 && memory_available() >= needed &&
+    if (statvfs(MEMORY, &status) == 0 && proc_memory_available() >= needed &&
         (double)status.f_bavail * (double)status.f_frsize >= needed)
         return MEMORY;
     log_notice(measure->log,

@@ -61,3 +61,17 @@ bool proc_stat(const char *folder, struct proc_stat *stat)
         stat->own_seconds = nanoseconds / 1e9;
     return true;
 }
+
+double proc_memory_available(void)
+{
+    FILE *stream = fopen("/proc/meminfo", "re");
+    char line[PROC_LINE_BYTES];
+    double kilobytes = 0;
+
+    while (stream != NULL && kilobytes == 0 && fgets(line, sizeof(line), stream) != NULL)
+        if (strncmp(line, "MemAvailable:", 13) == 0)
+            kilobytes = strtod(line + 13, NULL);
+    if (stream != NULL)
+        fclose(stream);
+    return kilobytes * 1024;
+}

@@ -1,5 +1,6 @@
 /*
- * What /proc says of a process or a thread: "/proc/PID", "/proc/PID/task/TID". Linux only.
+ * What /proc says of a process or a thread, "/proc/PID", "/proc/PID/task/TID", and of the machine.
+ * Linux only.
  */
 #ifndef PGHAUL_BENCH_PROC_H
 #define PGHAUL_BENCH_PROC_H
@@ -20,5 +21,8 @@ struct proc_stat {
 /* False when it is gone. To a hundredth of a second; own_seconds exactly, where the kernel tells.
  */
 bool proc_stat(const char *folder, struct proc_stat *stat);
+
+/* Bytes that new programs can have without swapping; 0: not known. */
+double proc_memory_available(void);
 
 #endif

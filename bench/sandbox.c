@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -394,6 +395,7 @@ bool sandbox_start(struct sandbox **started, const struct sandbox_options *optio
     struct sandbox *sandbox = memory_zero(1, sizeof(*sandbox));
     bool existing;
 
+    assert(options->standby_base == NULL || (options->dir == NULL && !options->keep));
     *started = NULL;
     sandbox->watchdog_fd = -1;
     sandbox->server_count = SERVERS; /* for the watchdog: as many as there may be */
@@ -418,7 +420,7 @@ bool sandbox_start(struct sandbox **started, const struct sandbox_options *optio
             (void)remove(sandbox->log);
             (void)remove(sandbox->standby_log);
             if (sandbox->made_dir)
-                remove_folders(sandbox);
+                remove_tree(sandbox->dir);
         }
         free(sandbox);
         return false;

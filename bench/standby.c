@@ -229,8 +229,7 @@ void standby_cap_stop(struct standby_cap *cap)
     free(cap);
 }
 
-/* --------------------------------------------------------------------------------- asked of it
- */
+/* ---------------------------------------------------------------------------------- asked of it */
 
 /* Runs statements on the standby; the last one's first value goes to `answer` (may be NULL). */
 static bool MUST_CHECK run_there(const struct sandbox *sandbox, const char *const *statements,

@@ -37,9 +37,7 @@ void standby_cap_set(struct standby_cap *cap, const struct standby_limit *limit)
 /* Lets replay go, ends the thread, frees. NULL is fine. */
 void standby_cap_stop(struct standby_cap *cap);
 
-/* A restartpoint, if there is anything to make one of: nothing dirty, and its old log is used
- * again.
- */
+/* A restartpoint, if there is anything to make one of: nothing is dirty then, old log is reused. */
 bool standby_settle(const struct sandbox *sandbox, struct error *error) MUST_CHECK;
 
 /* Returns when replay really is paused, or goes on. */
