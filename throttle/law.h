@@ -92,10 +92,7 @@ extern const struct law law_auto;
 extern const struct law law_fixed;
 extern const struct law law_off;
 
-/* These three; NULL ends a list of laws. */
-extern const struct law *const law_list[];
-
-/* NULL: there is none of that name. */
+/* Of a list that ends with NULL. NULL: there is none of that name. */
 const struct law *law_find(const struct law *const *list, const char *name);
 
 /*
