@@ -60,8 +60,10 @@ static int64_t unit_bytes(const struct plan *plan)
     return units > 0 ? plan->table_bytes / units + 1 : 8192;
 }
 
-/* Nothing is known yet of what a chunk writes, nor of who is there: with every worker at once,
- * still little beside any limit of a replica. It grows by half with each chunk. */
+/*
+ * Nothing is known yet of what a chunk writes: so little that all workers at once are far from any
+ * limit of a replica. It grows by half with each chunk.
+ */
 static int64_t first_bytes(const struct settings *settings)
 {
     static const int64_t MOST = 1024 * 1024;

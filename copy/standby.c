@@ -42,8 +42,7 @@ static bool read_list(struct run *run, struct replicas *replicas, struct error *
     while (replicas->count < REPLICAS_MAX && conninfo_next(&list, &one)) {
         struct text *conninfo = &replicas->list[replicas->count++].conninfo;
 
-        /* One that does not answer is given up; the conninfo may say when, the last value counts.
-         */
+        /* Who does not answer is given up; of two values for a keyword the last one counts. */
         text_append(conninfo, "connect_timeout=5 tcp_user_timeout=10000");
         conninfo_complete(text_string(&one), rows_text(&rows, 0, 0), rows_text(&rows, 0, 1),
                           conninfo);

@@ -10,6 +10,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/crew.h"
 #include "engine/base/stop.h"
+#include "engine/pg/conninfo.h"
 #include "engine/pg/identifier.h"
 #include "engine/pg/retry.h"
 #include "engine/pg/session.h"
@@ -298,6 +299,47 @@ static void assert_setting(struct session *session, const char *name, const char
         t_fail("%s: %s", name, error.message);
     if (strcmp(rows_text(&rows, 0, 0), expected) != 0)
         t_fail("%s is %s, not %s", name, rows_text(&rows, 0, 0), expected);
+}
+
+static void a_session_keeps_a_flush_that_somebody_has_set(void)
+{
+    struct session *session;
+
+    t_sql("ALTER ROLE postgres SET backend_flush_after = '1MB'");
+    session = open_session(&(struct session_options){0});
+    t_sql("ALTER ROLE postgres RESET ALL");
+    assert_setting(session, "backend_flush_after", "1MB");
+    session_close(session);
+}
+
+/* Time limits are left to who connects: the governor and the wait for standbys have others. */
+static void a_conninfo_gets_user_and_database_and_nothing_else(void)
+{
+    static const char *const CASES[][2] = {
+        {"host=a,b", "user='me' dbname='it\\'s' host='a,b'"},
+        {"postgresql://you@a", "user='me' dbname='it\\'s' user='you' host='a'"},
+        {"host=a tcp_user_timeout=7", "user='me' dbname='it\\'s' host='a' tcp_user_timeout='7'"},
+    };
+
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        TEXT_AUTO out = {0};
+
+        conninfo_complete(CASES[i][0], "me", "it's", &out);
+        assert_string_equal(text_string(&out), CASES[i][1]);
+    }
+}
+
+static void a_list_of_conninfos_has_one_a_line(void)
+{
+    const char *list = "\nhost=a\n\nhost=b port=1\n";
+    TEXT_AUTO one = {0};
+
+    assert_true(conninfo_next(&list, &one));
+    assert_string_equal(text_string(&one), "host=a");
+    assert_true(conninfo_next(&list, &one));
+    assert_string_equal(text_string(&one), "host=b port=1");
+    assert_false(conninfo_next(&list, &one));
+    assert_false(conninfo_next(&list, &one));
 }
 
 /* The role and the database have settings that would change what our statements do. */
@@ -851,6 +893,9 @@ int main(void)
         t_test(retries_of_different_sessions_spread),
         t_test(retries_end_exactly_at_their_limit),
         t_test(a_session_pins_what_a_role_or_database_has_set),
+        t_test(a_session_keeps_a_flush_that_somebody_has_set),
+        t_test(a_conninfo_gets_user_and_database_and_nothing_else),
+        t_test(a_list_of_conninfos_has_one_a_line),
         t_test(a_session_converts_values_as_its_author_would),
         t_test(a_session_takes_the_role_it_is_given),
         t_test(a_role_that_does_not_exist_is_an_error),

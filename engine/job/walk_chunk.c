@@ -36,9 +36,7 @@ const char WALK_MOVE_CURSOR[] =
     " WHERE job = $1::bigint AND phase = $2 AND number = $3::int\n"
     "RETURNING pg_current_wal_insert_lsn() - '0/0'::pg_lsn";
 
-/* ---------------------------------------------------------------------------------- nothing to
- * take
- */
+/* ------------------------------------------------------------------------------ nothing to take */
 
 /* Is any span open, taken or not? The answer to "nothing to take": wait, or be done. */
 static bool spans_left(struct worker *worker, bool *left, struct error *error)
