@@ -13,6 +13,7 @@
 
 enum {
     LOOK_MS = 100,
+    OVER_MS = 5,     /* how late it may be noticed that the statement has ended */
     SAY_MS = 1000,   /* shorter waits are not worth a word in the job's row */
     AGAIN_MS = 5000, /* how old what it says there may get */
     DEADLOCK_LEAST_MS = 4 * LOOK_MS,
@@ -265,7 +266,8 @@ static void look_on(struct watch *watch)
     while (!atomic_load(&watch->over)) {
         if (atomic_load(&watch->pid) != 0)
             look(watch);
-        clock_sleep_ms(LOOK_MS);
+        for (int ms = 0; ms < LOOK_MS && !atomic_load(&watch->over); ms += OVER_MS)
+            clock_sleep_ms(OVER_MS);
     }
     if (watch->said_ms != 0 && session_alive(watch->session))
         say(watch, NULL);
