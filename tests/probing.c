@@ -63,7 +63,7 @@ void probing_set(struct probe *probe, const char *assignment)
     probe_configure(probe, &settings);
 }
 
-int64_t probing_job(const char *name)
+int64_t probing_job(void)
 {
     const struct session_options options = {.conninfo = t_conninfo(),
                                             .application_name = "pghaul test"};
@@ -72,12 +72,10 @@ int64_t probing_job(const char *name)
 
     if (!session_open(&session, &options, &error) || !schema_ensure(session, &error))
         t_fail("%s", error.message);
-    return t_int(
-        t_format("INSERT INTO pghaul.job (name, kind, table_schema, table_name, source_oid, state,"
+    return t_int("INSERT INTO pghaul.job (name, kind, table_schema, table_name, source_oid, state,"
                  "                        spec, plan, settings, meaning, program_version)"
-                 "VALUES ('%s', 'backfill', 'public', 'orders', 0, 'running', '{}', '{}', '{}',"
-                 "        '{}', '') RETURNING id",
-                 name));
+                 "VALUES ('j', 'backfill', 'public', 'orders', 0, 'running', '{}', '{}', '{}',"
+                 "        '{}', '') RETURNING id");
 }
 
 uint32_t probing_oid(const char *table)

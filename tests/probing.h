@@ -22,7 +22,7 @@ struct probe *probing_at(const struct probe_target *target, const char *role, ..
 void probing_set(struct probe *probe, const char *assignment);
 
 /* Schema pghaul, and a job in it; its number. */
-int64_t probing_job(const char *name);
+int64_t probing_job(void);
 uint32_t probing_oid(const char *table);
 
 /* A look, a fast one, a pulse (one that says that); they must not fail. */

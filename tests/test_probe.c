@@ -78,7 +78,7 @@ static void every_signal_reads_on_this_version(void)
 
     t_sql("CREATE TABLE orders (id int)");
     target.tables[0] = probing_oid("orders");
-    target.job = probing_job("j");
+    target.job = probing_job();
     probe = all_on(NULL, &target);
     probing_accepted(probe);
     probing_until(probe, SIGNAL_WAL_RATE, READING_OK);
@@ -348,7 +348,7 @@ static void growth_counts_what_the_job_has_in_its_schema_too(void)
 
     t_sql("CREATE TABLE orders AS SELECT i FROM generate_series(1, 100000) AS i");
     target.tables[0] = probing_oid("orders");
-    target.job = probing_job("j");
+    target.job = probing_job();
     probe = probing_at(&target, NULL, "limit.disk=1GB", NULL);
     probing_look(probe);
     assert_true(probing_expect(probe, SIGNAL_DISK_BUDGET, READING_OK)->value == 0);
@@ -417,7 +417,7 @@ static void our_pulse_is_a_row_and_is_measured_against_our_pauses(void)
     const struct probe_view *view;
     struct probe *probe;
 
-    target.job = probing_job("j");
+    target.job = probing_job();
     probe = probing_at(&target, NULL, NULL);
     view = probe_view(probe);
     probing_look(probe); /* nobody else is there */
@@ -446,7 +446,7 @@ static void a_process_that_is_told_to_stop_takes_its_pulse_away(void)
     struct error error;
 
     settings_init(&settings);
-    target.job = probing_job("j");
+    target.job = probing_job();
     if (!probe_open(&probe,
                     &(struct probe_options){.connect = &connect,
                                             .application_name = "pghaul probe",
@@ -465,11 +465,9 @@ static void processes_see_each_others_pulses(void)
 {
     struct probe_target target = {.disk_base = -1};
     struct probe *one, *other;
-    int64_t first;
 
-    first = target.job = probing_job("j");
+    target.job = probing_job();
     one = probing_at(&target, NULL, NULL);
-    target.job = probing_job("k");
     other = probing_at(&target, NULL, NULL);
     probing_pulse(one, 0);
     probing_look(one);
@@ -477,9 +475,12 @@ static void processes_see_each_others_pulses(void)
     probing_look(other);
     assert_int_equal(probe_view(other)->peer_count, 1);
     assert_true(probe_view(other)->peers[0].written == 4711);
-    assert_true(probe_view(other)->peers[0].job == first);
+    assert_true(probe_view(other)->peers[0].job == target.job);
     assert_true(probe_view(other)->peers[0].wants);
     assert_true(probe_view(other)->peers[0].age_seconds < 60);
+    /* Who comes cleans up; who lives is no dirt, of the same job least of all. */
+    probing_pulse(other, 0);
+    t_expect("SELECT count(*) FROM pghaul.pulse", "2");
     probe_close(one);
     probing_look(other);
     assert_int_equal(probe_view(other)->peer_count, 0);
@@ -491,9 +492,8 @@ static void a_peer_that_waits_to_begin_something_says_so(void)
     struct probe_target target = {.disk_base = -1};
     struct probe *one, *other;
 
-    target.job = probing_job("j");
+    target.job = probing_job();
     one = probing_at(&target, NULL, NULL);
-    target.job = probing_job("k");
     other = probing_at(&target, NULL, NULL);
     for (int i = 0; i < 2; i++) {
         probing_tell(one, (struct probe_pulse){.priority = 7, .written = 1, .waits = i == 0}, 0);
@@ -527,9 +527,8 @@ static void a_baseline_is_not_taken_while_another_process_works(void)
     struct error error;
     int64_t before_us;
 
-    target.job = probing_job("j");
+    target.job = probing_job();
     probe = probing_at(&target, NULL, "limit.active-sessions=on", NULL);
-    target.job = probing_job("k");
     peer = probing_at(&target, NULL, NULL);
     /* Before the first look nobody knows; who is new may be at anything. */
     probing_tell(probe, (struct probe_pulse){.priority = 10}, 1000000);
@@ -567,31 +566,27 @@ static void rows_that_nobody_writes_any_more_are_taken_away(void)
     struct probe_target target = {.disk_base = -1};
     struct probe *probe;
 
-    target.job = probing_job("j");
+    target.job = probing_job();
     t_do(hung, "SET application_name = 'pghaul j governor'");
-    t_sqlf(
-        "INSERT INTO pghaul.job (id, name, kind, table_schema, table_name, source_oid, state,"
-        "                        spec, plan, settings, meaning, program_version)"
-        " SELECT n.id, 'k' || n.id, kind, table_schema, table_name, source_oid, state, spec, plan,"
-        "        settings, meaning, program_version"
-        "   FROM pghaul.job AS j, (VALUES (1000), (1001)) AS n (id);"
-        "INSERT INTO pghaul.pulse (job, pid, at, priority)"
-        " SELECT j, p, clock_timestamp() - a, 10 FROM (VALUES"
-        "   (%lld, 2000000001, interval '0'),"        /* of this job: killed just now, */
-        "   (%lld, %lld, interval '0'),"              /* hangs, and has lost the job's lock */
-        "   (1000, 2000000001, interval '2 months')," /* of another one: killed, */
-        "   (1000, 2000000002, interval '-1 min'),"   /* killed just now, */
-        "   (1000, %lld, interval '11 s'),"           /* its number is somebody else's now, */
-        "   (1000, %lld, interval '50 min'),"         /* lives, and has long said nothing, */
-        "   (1001, %lld, interval '61 min')) AS v (j, p, a)", /* .. for too long */
-        (long long)target.job, (long long)target.job, (long long)t_backend_pid(hung),
-        (long long)t_backend_pid(stranger), (long long)t_backend_pid(hung),
-        (long long)t_backend_pid(hung));
+    t_sqlf("INSERT INTO pghaul.job (id, name, kind, table_schema, table_name, source_oid, state,"
+           "                        spec, plan, settings, meaning, program_version)"
+           " SELECT 1000, 'k', kind, table_schema, table_name, source_oid, state, spec, plan,"
+           "        settings, meaning, program_version FROM pghaul.job;"
+           "INSERT INTO pghaul.pulse (job, pid, at, priority)"
+           " SELECT j, p, clock_timestamp() - a, 10 FROM (VALUES"
+           "   (%lld, 2000000001, interval '0'),"        /* killed just now: of this job, */
+           "   (1000, 2000000001, interval '2 months')," /* of another one */
+           "   (1000, 2000000002, interval '-1 min'),"   /* killed just now */
+           "   (1000, %lld, interval '11 s'),"           /* its number is somebody else's now */
+           "   (%lld, %lld, interval '50 min'),"         /* lives, and has long said nothing */
+           "   (1000, %lld, interval '61 min')) AS v (j, p, a)", /* .. for too long */
+           (long long)target.job, (long long)t_backend_pid(stranger), (long long)target.job,
+           (long long)t_backend_pid(hung), (long long)t_backend_pid(hung));
     probe = probing_at(&target, NULL, NULL);
     probing_pulse(probe, 0);
     t_expect("SELECT string_agg(job || CASE WHEN pid > 2000000000 THEN ' killed' ELSE ' hangs' END,"
-             "                  ', ' ORDER BY pid) FROM pghaul.pulse WHERE written = 0",
-             "1000 hangs, 1000 killed");
+             "                  ', ' ORDER BY job) FROM pghaul.pulse WHERE written = 0",
+             t_format("%lld hangs, 1000 killed", (long long)target.job));
     t_expect("SELECT count(*) FROM pghaul.pulse WHERE written = 4711", "1");
     probe_close(probe);
 }
@@ -602,7 +597,7 @@ static void after_a_lost_connection_our_former_row_is_no_peer(void)
     struct probe_target target = {.disk_base = -1};
     struct probe *probe;
 
-    target.job = probing_job("j");
+    target.job = probing_job();
     probe = probing_at(&target, NULL, NULL);
     probing_pulse(probe, 0);
     for (int i = 0; i < 2; i++) {

@@ -230,7 +230,7 @@ static void a_job_that_exists_is_told_by_set(void)
 
     make_mover();
     caught_up();
-    target.job = probing_job("j");
+    target.job = probing_job();
     t_sql("GRANT USAGE ON SCHEMA pghaul TO mover;"
           "GRANT ALL ON ALL TABLES IN SCHEMA pghaul TO mover");
     probe = probing_at(&target, "mover", "limit.replica-lag-time=2s", NULL);
@@ -256,7 +256,7 @@ static void a_replica_without_positions_shows_our_pulse(void)
     double bytes;
 
     make_mover();
-    target.job = probing_job("j");
+    target.job = probing_job();
     t_sql("GRANT USAGE ON SCHEMA pghaul TO mover;"
           "GRANT ALL ON ALL TABLES IN SCHEMA pghaul TO mover;"
           "REVOKE EXECUTE ON FUNCTION pg_last_wal_replay_lsn() FROM public");

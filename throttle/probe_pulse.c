@@ -22,22 +22,24 @@ static const int64_t CLEAN_US = 60000000;
 static const double BASELINE_US_MIN = 1000;
 
 /*
- * $1 = job. Takes away what nobody writes any more: other rows of our job, for who works on it
- * holds its lock, so they are our former one or that of a process that was killed; those of
- * processes that are gone, of any job; and those of processes that hang. (A number may have been
- * given to somebody else's session since then; one that hangs and goes on makes its row again.)
- * Everybody may see numbers and names of sessions. Never waits: others may be cleaning, and a
- * backend that we gave up may hold our former row until it notices.
+ * $1 = job, $2 = process that had our row before, or 0. Takes away what nobody writes any more: our
+ * former row; those of processes that are gone, of our job at once (it goes on after a kill -9, and
+ * must not wait for the dead one as for one that shares), of others when they are old, for they may
+ * come back; and those of processes that hang. (A number may have been given to somebody else's
+ * session since then; one that hangs and goes on makes its row again.) Everybody may see numbers
+ * and names of sessions. Never waits: others may be cleaning, and a backend that we gave up may
+ * hold our former row until it notices.
  */
 static const char CLEAN[] =
     "WITH old AS (\n"
     "    SELECT job, pid FROM pghaul.pulse AS p\n"
-    "     WHERE job = $1::bigint AND pid <> pg_backend_pid()\n"
-    "        OR at < clock_timestamp() - interval '1 hour'\n"
-    "        OR at < clock_timestamp() - interval '10 seconds'\n"
-    "           AND NOT EXISTS (SELECT FROM pg_stat_activity AS a, pg_database AS d\n"
-    "                            WHERE a.pid = p.pid AND a.application_name LIKE 'pghaul%'\n"
-    "                              AND d.oid = a.datid AND d.datname = current_database())\n"
+    "     WHERE pid <> pg_backend_pid()\n"
+    "       AND (job = $1::bigint AND pid = $2::int\n"
+    "            OR at < clock_timestamp() - interval '1 hour'\n"
+    "            OR (job = $1::bigint OR at < clock_timestamp() - interval '10 seconds')\n"
+    "               AND NOT EXISTS (SELECT FROM pg_stat_activity AS a, pg_database AS d\n"
+    "                                WHERE a.pid = p.pid AND a.application_name LIKE 'pghaul%'\n"
+    "                                  AND d.oid = a.datid AND d.datname = current_database()))\n"
     "       FOR UPDATE SKIP LOCKED)\n"
     "DELETE FROM pghaul.pulse AS p USING old WHERE p.job = old.job AND p.pid = old.pid";
 
@@ -158,7 +160,8 @@ static bool clean(struct probe *probe, struct error *error)
 
     if (same && clock_us() - probe->clean_us < CLEAN_US)
         return true;
-    if (!ask_once(probe->ask, NULL, CLEAN, PARAMS(NUMBER(probe->target.job)), PROBE_ANSWER_US,
+    if (!ask_once(probe->ask, NULL, CLEAN,
+                  PARAMS(NUMBER(probe->target.job), NUMBER(probe->pulse_pid)), PROBE_ANSWER_US,
                   error))
         return false;
     probe->view.statements++;
