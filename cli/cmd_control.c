@@ -8,7 +8,6 @@
 #include "cli/job_text.h"
 #include "cli/kinds.h"
 #include "cli/output.h"
-#include "cli/progress_line.h"
 #include "cli/work.h"
 #include "engine/base/clock.h"
 #include "engine/job/window.h"
@@ -119,21 +118,6 @@ bool command_set(struct cli *cli, struct error *error)
 /* ---------------------------------------------------------------------------------------- resume
  */
 
-/* A job at rest gathers changes: takes them over, so that its log stays short. */
-static bool keep_up(struct cli *cli, struct error *error)
-{
-    struct progress_line *line;
-    bool ok;
-
-    if (cli->kind->keep_up == NULL)
-        return true;
-    cli_start_work(cli);
-    line = progress_line_start(cli);
-    ok = cli->kind->keep_up(&cli->run, error);
-    progress_line_stop(line);
-    return ok && job_refresh(cli->run.session, &cli->run.job, error);
-}
-
 static bool refuse_resume(const struct cli *cli, struct error *error)
 {
     const struct job *job = &cli->run.job;
@@ -161,7 +145,7 @@ bool command_resume(struct cli *cli, struct error *error)
         !refuse_resume(cli, error))
         return false;
     if (is(job, "cut_over") || (is_ready(cli) && !swap))
-        return keep_up(cli, error) && work_print_at_rest(cli, error);
+        return work_keep_up(cli, error) && work_print_at_rest(cli, error);
     if (swap && !ask(cli, error, "job %s will swap %s.%s as soon as its copy is verified",
                      job->name, job->table_schema, job->table_name))
         return false;

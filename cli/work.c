@@ -176,19 +176,35 @@ bool work_run(struct cli *cli, bool then_cutover, struct error *error)
     return work_cutover(cli, error);
 }
 
-bool work_planned(struct cli *cli, const struct report *report,
+bool work_keep_up(struct cli *cli, struct error *error)
+{
+    struct worked worked;
+    bool ok;
+
+    if (cli->kind->keep_up == NULL)
+        return true;
+    ok = start_work(cli, true, true, &worked, error) && cli->kind->keep_up(&cli->run, error);
+    stop_work(cli, &worked);
+    return ok && job_refresh(cli->run.session, &cli->run.job, error);
+}
+
+bool work_planned(struct cli *cli, struct report *report,
                   bool (*store)(struct run *run, struct error *error),
                   bool (*ask_swap)(struct cli *cli, const struct report *report, bool *swap,
                                    struct error *error),
                   struct error *error)
 {
+    TEXT_AUTO throttle = {0};
     bool swap = false;
 
+    if (!governor_check(&cli->run, bench_laws, &throttle, error))
+        return false;
     if (cli->options.dry_run) {
+        report_add(report, "throttle", "%s", text_string(&throttle));
         report_show(cli, report, cli->options.job_name);
         return true;
     }
-    if (!governor_check(&cli->run, bench_laws, error) || !store(&cli->run, error))
+    if (!store(&cli->run, error))
         return false;
     report_show(cli, report, cli->run.job.name);
     return (ask_swap == NULL || ask_swap(cli, report, &swap, error)) && work_run(cli, swap, error);

@@ -14,12 +14,15 @@
  */
 bool work_run(struct cli *cli, bool then_cutover, struct error *error) MUST_CHECK;
 
+/* A job at rest gathers changes: takes them over, so that its log stays short. */
+bool work_keep_up(struct cli *cli, struct error *error) MUST_CHECK;
+
 /*
  * A job that is planned in cli->run, not stored: shows its report, and unless that was all that was
  * asked for (--dry-run) makes it a job with `store` and runs it. `ask_swap` says, once it is a job,
  * whether it goes on to its cut-over: NULL: not.
  */
-bool work_planned(struct cli *cli, const struct report *report,
+bool work_planned(struct cli *cli, struct report *report,
                   bool (*store)(struct run *run, struct error *error),
                   bool (*ask_swap)(struct cli *cli, const struct report *report, bool *swap,
                                    struct error *error),

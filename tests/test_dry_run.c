@@ -367,6 +367,26 @@ static void the_same_of_a_table_that_is_out_of_the_ordinary(void)
     assert_string_equal(t_rows(UNSAID), "");
 }
 
+static void what_the_job_would_heed_is_told_and_refused_as_it_would_be(void)
+{
+    struct t_result result;
+
+    create_orders();
+    t_run(&result, "alter", "orders", "--dry-run", "-s", "limit.wal-rate=10MB", NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "auto; no replica; limits: replica-lag-bytes 64MB");
+    t_expect_out(&result, "wal-rate 10MB/s");
+    t_expect_out(&result, "foreground-latency 3x");
+    t_run(&result, "backfill", "orders", "--set", "note = 'x'", "--where", "id > 9", "--dry-run",
+          "-s", "policy=fixed=10ms", "-s", "window=mon-sun 00:00-24:00", NULL);
+    t_expect_status(&result, 0);
+    t_expect_out(&result, "fixed=10ms, whatever the signals say; window mon-sun 00:00-24:00");
+    t_run(&result, "alter", "orders", "--dry-run", "-s", "limit.query=5 SELECT nothing", NULL);
+    t_expect_status(&result, 3);
+    t_expect_err(&result, "limit.query=off");
+    t_expect("SELECT count(*) FROM pg_namespace WHERE nspname = 'pghaul'", "0");
+}
+
 int main(void)
 {
     static const char *const SETTINGS[] = {"log_statement = all", "log_line_prefix = '%a|'",
@@ -379,6 +399,7 @@ int main(void)
         t_test(what_a_job_sends_is_what_was_printed),
         t_test(what_abort_sends_is_what_was_printed),
         t_test(the_same_of_a_table_that_is_out_of_the_ordinary),
+        t_test(what_the_job_would_heed_is_told_and_refused_as_it_would_be),
     };
 
     t_sandbox_options.settings = SETTINGS;

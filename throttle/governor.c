@@ -64,24 +64,75 @@ static bool open_probe(const struct run *run, const struct probe_target *target,
     return probe_open(probe, &options, target, error);
 }
 
-bool governor_check(const struct run *run, const struct law *const *laws, struct error *error)
+/* ------------------------------------------------------------------------------ before there is
+ * one
+ */
+
+static void tell_replicas(const struct probe_view *view, struct text *told)
 {
+    text_append(told, view->replica_count == 0   ? "; no replica"
+                      : view->replica_count == 1 ? "; replica "
+                                                 : "; replicas ");
+    for (int i = 0; i < view->replica_count; i++)
+        text_appendf(told, "%s%s", i > 0 ? ", " : "", view->replicas[i].name);
+}
+
+static void tell_limits(const struct settings *settings, struct text *told)
+{
+    const char *separator = "; limits: ";
+
+    for (int i = 0; i < SIGNAL_COUNT; i++) {
+        bool relative;
+        double limit = signal_limit(settings, (enum signal_id)i, &relative);
+
+        if (limit <= 0)
+            continue;
+        text_appendf(told, "%s%s", separator, signal_table[i].name);
+        separator = ", ";
+        if (!relative) {
+            text_append(told, " ");
+            signal_value_text(signal_table[i].unit, limit, told);
+        }
+    }
+}
+
+static void tell_policy(const struct settings *settings, bool heeds_signals, struct text *told)
+{
+    text_append(told, settings->policy);
+    if (!heeds_signals)
+        text_append(told, ", whatever the signals say");
+    if (settings->window[0] != '\0')
+        text_appendf(told, "; window %s", settings->window);
+}
+
+bool governor_check(const struct run *run, const struct law *const *laws, struct text *told,
+                    struct error *error)
+{
+    const struct settings *settings = &run->job.settings;
     struct probe_target target = {
         .tables = {run->job.source_oid}, .table_count = 1, .disk_base = -1};
     struct probe *probe = NULL;
     int64_t fixed_ms;
-    const struct law *law = law_of_policy(run->job.settings.policy, laws, &fixed_ms, error);
+    const struct law *law = law_of_policy(settings->policy, laws, &fixed_ms, error);
     bool ok;
 
     if (law == NULL)
         return false;
+    tell_policy(settings, law_heeds_signals(law), told);
     if (!law_heeds_signals(law))
         return true;
     ok = open_probe(run, &target, "pghaul governor", &probe, error) &&
          probe_check_start(probe, error);
+    if (ok) {
+        tell_replicas(probe_view(probe), told);
+        tell_limits(settings, told);
+    }
     probe_close(probe);
     return ok;
 }
+
+/* --------------------------------------------------------------------------------------- its life
+ */
 
 /* Those that are there now must be there from now on. */
 static void expect_seen(struct probe *probe, struct probe_target target)

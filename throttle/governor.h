@@ -47,9 +47,9 @@ bool governor_start(struct governor **governor, struct run *run, const struct la
 /*
  * Before there is a job: ERROR_REFUSED when its settings have a signal on that cannot be read, with
  * what would help; ERROR_USAGE for a law that nobody knows. Reads only; looks at run->job.settings
- * and source_oid.
+ * and source_oid. Appends to `told` what the job will heed: policy, window, replicas, limits.
  */
-bool governor_check(const struct run *run, const struct law *const *laws,
+bool governor_check(const struct run *run, const struct law *const *laws, struct text *told,
                     struct error *error) MUST_CHECK;
 
 /* Ends the thread, also one that hangs; run->pace is pace_none() again. NULL is fine. */
