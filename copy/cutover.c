@@ -211,6 +211,31 @@ static bool give_up(struct swap *swap, bool blocked, const struct error *last, s
                               : "the server is less busy, or with a longer cutover.hold");
 }
 
+/*
+ * Not swapped, and perhaps for long: the triggers go back to what costs the application least, as
+ * far as that can be done now.
+ */
+static void back_to_log(struct swap *swap)
+{
+    struct error ignored = {0};
+    bool stays_dual = swap->forward && swap->run->job.settings.ready == READY_DUAL_WRITE;
+
+    if (!stays_dual && session_alive(swap->run->session) &&
+        !capture_set_mode(swap->run, swap->flow, CAPTURE_LOG, &ignored))
+        log_verbose(swap->run->log, "could not switch the capture back: %s", ignored.message);
+}
+
+/* What came before may have taken long: is it still the time? */
+static bool wait_for_window(struct swap *swap, struct error *error)
+{
+    while (!pace_phase_open(swap->run)) {
+        back_to_log(swap);
+        if (!pace_phase_begin(swap->run, error) || !prepare(swap, error))
+            return false;
+    }
+    return true;
+}
+
 static bool try_until_done(struct swap *swap, struct error *error)
 {
     unsigned seed = (unsigned)clock_us();
@@ -219,6 +244,8 @@ static bool try_until_done(struct swap *swap, struct error *error)
         bool blocked = false;
         struct error last;
 
+        if (!wait_for_window(swap, error))
+            return false;
         swap->attempts++;
         if (!wait_for_blocker(swap, &blocked, error))
             return false;
@@ -241,20 +268,6 @@ static bool try_until_done(struct swap *swap, struct error *error)
             !cutover_drain(swap, error))
             return false;
     }
-}
-
-/*
- * Not swapped, and perhaps for long: the triggers go back to what costs the application least, as
- * far as that can be done now.
- */
-static void back_to_log(struct swap *swap)
-{
-    struct error ignored = {0};
-    bool stays_dual = swap->forward && swap->run->job.settings.ready == READY_DUAL_WRITE;
-
-    if (!stays_dual && session_alive(swap->run->session) &&
-        !capture_set_mode(swap->run, swap->flow, CAPTURE_LOG, &ignored))
-        log_verbose(swap->run->log, "could not switch the capture back: %s", ignored.message);
 }
 
 bool cutover_swap(struct run *run, enum flow_direction direction, bool accept_loss,

@@ -277,8 +277,8 @@ static bool column_cutover(struct run *run, struct error *error)
     return pace_phase_begin(run, error) && lead_in(run, "ready", "cutover", error) &&
            (run->force || refuse_used(run, error)) &&
            standby_wait_readers(run, column_plan_of(run)->table_oid, error) &&
-           column_check_before(run, error) && run_until(run, column_swap, "cut_over", error) &&
-           run_unlead(run, error);
+           pace_phase_begin(run, error) && column_check_before(run, error) &&
+           run_until(run, column_swap, "cut_over", error) && run_unlead(run, error);
 }
 
 /* Has the old column its name back already, and only the rest is not done? */

@@ -96,6 +96,11 @@ void pace_unpaced_end(struct run *run)
         run->pace->done_unpaced(run->pace);
 }
 
+bool pace_phase_open(const struct run *run)
+{
+    return run->pace == NULL || run->pace->ask_phase(run->pace) == 0;
+}
+
 bool pace_phase_begin(struct run *run, struct error *error)
 {
     int64_t wait_ms;

@@ -81,5 +81,7 @@ void pace_unpaced_end(struct run *run);
 
 /* Waits until a phase may begin: for the window. As above. */
 bool pace_phase_begin(struct run *run, struct error *error) MUST_CHECK;
+/* The same, but looks only: may it begin now? */
+bool pace_phase_open(const struct run *run);
 
 #endif
