@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "tests/harness.h"
+#include "throttle/signal.h"
 
 #define JOB "j"
 
@@ -350,11 +351,16 @@ static void a_signal_that_becomes_unreadable_closes(void)
     t_sql("DROP OWNED BY watched");
 }
 
-/* The governor's backend does not answer: stopped, as a server that is out of breath would be. */
+/*
+ * The governor's backend does not answer, nor would a new one: both are stopped, as a server that
+ * is out of breath would be. Nothing moves from when the last reading is old. (Who stops them lets
+ * them go on before anything may fail: the server could not be ended.)
+ */
 static void a_probe_that_hangs_closes(void)
 {
     struct t_process *job;
-    int backend, pids = 0;
+    int64_t before, after;
+    int backend, server;
 
     make_table();
     wait_for_standby();
@@ -363,15 +369,17 @@ static void a_probe_that_hangs_closes(void)
     wait_for_job();
     t_wait_until("SELECT count(*) > 1 FROM pghaul.sample", "t", 20);
     backend = (int)t_int("SELECT pid FROM pghaul.sample LIMIT 1");
+    server = (int)t_int("SELECT split_part(pg_read_file('postmaster.pid'), E'\n', 1)");
+    kill(server, SIGSTOP);
     kill(backend, SIGSTOP);
-    /* Nothing moves from when the last reading is old until another connection answers. One that is
-     * stopped keeps the server from making databases: it must go on before anything fails. */
-    for (int i = 0; pids < 2 && i < 30; i++) {
-        sleep(1);
-        pids = (int)t_int("SELECT count(DISTINCT pid) FROM pghaul.sample");
-    }
+    clock_sleep_ms(SIGNAL_STALE_US / 1000 + 2000); /* and chunks in flight */
+    before = t_int(ROWS);
+    clock_sleep_ms(3000);
+    after = t_int(ROWS);
     kill(backend, SIGCONT);
-    assert_int_equal(pids, 2);
+    kill(server, SIGCONT);
+    assert_int_equal(before, after);
+    assert_in_range(before, 1, 59999);
     t_runs(0, "set", JOB, "limit.wal-rate=off");
     expect_done(job);
 }
@@ -410,21 +418,89 @@ static void nonsense_is_refused(void)
 
 /* ----------------------------------------------------------------------- windows, unpaced work */
 
+static const char *closed_window(void)
+{
+    return t_text("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 h', 'HH24:MI')\n"
+                  "    || '-' || to_char(now() AT TIME ZONE 'UTC' + interval '3 h',\n"
+                  "                      'HH24:MI') || ' UTC'");
+}
+
 static void outside_of_its_window_a_job_waits(void)
 {
     struct t_process *job;
-    const char *closed =
-        t_text("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 h', 'HH24:MI')\n"
-               "    || '-' || to_char(now() AT TIME ZONE 'UTC' + interval '3 h',\n"
-               "                      'HH24:MI') || ' UTC'");
 
     make_table();
-    job = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, "--window", closed, NULL);
+    job =
+        t_start("backfill", "t", "--set", "n = 1", "--job", JOB, "--window", closed_window(), NULL);
     wait_for_job();
     t_wait_until(DECISION, "window", 30);
     t_expect(ROWS, "0");
     t_runs(0, "set", JOB, "window=");
     expect_done(job);
+}
+
+static void a_cutover_waits_for_the_window(void)
+{
+    struct t_process *cutover;
+    struct t_result result;
+
+    make_table();
+    wait_for_standby();
+    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint", "--job", JOB);
+    t_runs(0, "set", JOB, t_format("window=%s", closed_window()));
+    cutover = t_start("cutover", JOB, "--yes", NULL);
+    t_wait_until("SELECT decision = 'window' AND at > now() - interval '2 s'\n"
+                 "  FROM pghaul.sample ORDER BY at DESC LIMIT 1",
+                 "t", 30);
+    t_expect("SELECT state FROM pghaul.job", "ready");
+    t_runs(0, "set", JOB, "window=");
+    t_wait(cutover, &result);
+    t_expect_status(&result, 0);
+    t_expect("SELECT state FROM pghaul.job", "cut_over");
+}
+
+/* It keeps up with the application as a job on its way does, and waits as one does. */
+static void a_job_at_rest_keeps_up_within_its_limits(void)
+{
+    struct t_process *resumed;
+    struct t_result result;
+
+    make_table();
+    wait_for_standby();
+    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint", "--job", JOB);
+    t_sql("UPDATE t SET n = 1 WHERE id <= 100");
+    t_runs(0, "set", JOB, t_format("window=%s", closed_window()));
+    resumed = t_start("resume", JOB, NULL);
+    t_wait_until("SELECT decision = 'window' AND phase = 'catch-up'\n"
+                 "  FROM pghaul.sample ORDER BY at DESC LIMIT 1",
+                 "t", 30);
+    t_expect("SELECT count(*) FROM pghaul.t_1 WHERE n = 1", "0");
+    t_runs(0, "set", JOB, "window=");
+    t_wait(resumed, &result);
+    t_expect_status(&result, 0);
+    t_expect("SELECT count(*) FROM pghaul.t_1 WHERE n = 1", "100");
+}
+
+static void while_a_replica_is_attached_unpaced_statements_take_turns(void)
+{
+    struct t_session *other = t_session("pghaul k governor");
+    struct t_process *job;
+    struct t_result result;
+
+    make_table();
+    wait_for_standby();
+    t_do(other, "SELECT pg_advisory_lock(123511210833263)"); /* throttle/governor_look.c */
+    job = t_start("index", "t", "CREATE INDEX t_n ON t (n)", "--job", JOB, NULL);
+    wait_for_job();
+    t_wait_until(t_format("SELECT reason LIKE '%%cannot be paced: process %lld (%%'\n"
+                          "  FROM pghaul.sample ORDER BY at DESC LIMIT 1",
+                          (long long)t_backend_pid(other)),
+                 "t", 30);
+    t_expect("SELECT count(*) FROM pg_class WHERE relname = 't_n'", "0");
+    t_do(other, "SELECT pg_advisory_unlock(123511210833263)");
+    t_wait(job, &result);
+    t_expect_status(&result, 0);
+    t_expect("SELECT indisvalid FROM pg_index WHERE indexrelid = 't_n'::regclass", "t");
 }
 
 static void what_cannot_be_paced_waits_until_little_is_owed(void)
@@ -450,9 +526,45 @@ static void what_cannot_be_paced_waits_until_little_is_owed(void)
 
 /* ------------------------------------------------------------------------------------- sharing */
 
+/* Of two processes, what each has written over some seconds in which both wanted more. */
+struct written {
+    double seconds;
+    double most, least; /* bytes of log */
+};
+
+static struct written watch_two(void)
+{
+    struct written written;
+
+    t_wait_until("SELECT count(*) FROM pghaul.pulse WHERE wants", "2", 60);
+    sleep(3); /* each knows of the other, and what it had saved up is used */
+    t_sql("CREATE TABLE before AS SELECT *, clock_timestamp() AS now FROM pghaul.pulse");
+    sleep(8);
+    t_sql("CREATE TABLE after AS SELECT a.written - b.written AS written, b.job,\n"
+          "       extract(epoch FROM clock_timestamp() - b.now) AS seconds\n"
+          "  FROM pghaul.pulse AS a JOIN before AS b USING (job, pid)");
+    t_expect("SELECT count(*) FROM after", "2");
+    written.seconds = (double)t_int("SELECT max(seconds * 1000)::bigint FROM after") / 1000;
+    written.most = (double)t_int("SELECT max(written) FROM after");
+    written.least = (double)t_int("SELECT min(written) FROM after");
+    return written;
+}
+
+/* What is in flight at the ends of the time, and pulses that are younger there: four chunks. */
+static void expect_together(const struct written *written, double bytes_per_second)
+{
+    double most = bytes_per_second * written->seconds + 4 * 1.3e6;
+
+    if (written->most + written->least > most)
+        t_fail("%.0f and %.0f bytes in %.1f s, more than %.0f", written->most, written->least,
+               written->seconds, most);
+    assert_true(written->least > 0);
+}
+
 static void two_jobs_on_one_database_share_what_they_may_write(void)
 {
     struct t_process *one, *other;
+    struct written written;
 
     make_table();
     t_sql("CREATE TABLE u AS SELECT * FROM t; ALTER TABLE u ADD PRIMARY KEY (id); ANALYZE u");
@@ -461,12 +573,35 @@ static void two_jobs_on_one_database_share_what_they_may_write(void)
     other = t_start("backfill", "u", "--set", "n = 1", "--job", "k", CHUNKS, "-s",
                     "limit.wal-rate=4MB", NULL);
     wait_for_job();
-    t_wait_until("SELECT count(*) FROM pghaul.pulse WHERE wants", "2", 60);
+    written = watch_two();
+    expect_together(&written, 4.0 * 1024 * 1024);
+    assert_true(written.most > 1.5 * written.least);
+    t_expect("SELECT name FROM after JOIN pghaul.job ON id = job ORDER BY written DESC LIMIT 1",
+             JOB);
     t_runs(0, "set", "k", "limit.wal-rate=off");
     t_runs(0, "set", JOB, "limit.wal-rate=off");
     expect_done(one);
     t_wait(other, &(struct t_result){0});
     t_expect("SELECT count(*) FROM u WHERE n = 1", "60000");
+    t_expect("SELECT count(*) FROM pghaul.pulse", "0");
+}
+
+static void two_processes_of_one_job_share_it_too(void)
+{
+    struct t_process *one, *other;
+    struct written written;
+
+    make_table();
+    one = t_start("backfill", "t", "--set", "n = 1", "--job", JOB, CHUNKS, "-s",
+                  "limit.wal-rate=4MB", NULL);
+    wait_for_job();
+    t_wait_until("SELECT count(*) > 0 FROM t WHERE n = 1", "t", 20);
+    other = t_start("resume", JOB, NULL);
+    written = watch_two();
+    expect_together(&written, 4.0 * 1024 * 1024);
+    t_runs(0, "set", JOB, "limit.wal-rate=off");
+    expect_done(one);
+    t_wait(other, &(struct t_result){0});
     t_expect("SELECT count(*) FROM pghaul.pulse", "0");
 }
 
@@ -519,8 +654,12 @@ int main(void)
         t_test(a_probe_that_hangs_closes),
         t_test(nonsense_is_refused),
         t_test(outside_of_its_window_a_job_waits),
+        t_test(a_cutover_waits_for_the_window),
+        t_test(a_job_at_rest_keeps_up_within_its_limits),
+        t_test(while_a_replica_is_attached_unpaced_statements_take_turns),
         t_test(what_cannot_be_paced_waits_until_little_is_owed),
         t_test(two_jobs_on_one_database_share_what_they_may_write),
+        t_test(two_processes_of_one_job_share_it_too),
         t_test(samples_are_kept_a_second_apart_and_thin_out),
     };
 

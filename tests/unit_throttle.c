@@ -1,4 +1,4 @@
-/* The pure parts beside the laws: bucket, credit, gates, shares. */
+/* The pure parts beside the laws: bucket, credit, gates, shares, what may begin. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 #include "throttle/bucket.h"
 #include "throttle/credit.h"
 #include "throttle/gate.h"
+#include "throttle/governor_parts.h"
 #include "throttle/share.h"
 
 #define SECOND INT64_C(1000000)
@@ -341,6 +342,10 @@ static void what_others_wrote_before_they_were_known_does_not_count(void **state
     peers[0].written = 700;
     share_follow(&share, 10, peers, 1);
     assert_true(share.others == 200 && share.others_write);
+    /* Looked at again before there are new rows: it has not been used yet. */
+    share_follow(&share, 10, peers, 1);
+    assert_true(share.others == 200 && share.others_write);
+    share.others_write = false;
     share_follow(&share, 10, peers, 1);
     assert_true(share.others == 200 && !share.others_write);
     /* Its process died, and another has its number: less than before is no negative amount. */
@@ -359,6 +364,42 @@ static void a_process_that_died_is_forgotten(void **state)
     share_init(&share);
     share_follow(&share, 10, &gone, 1);
     assert_true(share.part == 1);
+}
+
+/* ---------------------------------------------------------------------------- what cannot be paced
+ */
+
+static void nothing_begins_that_would_overrun_the_window(void **state)
+{
+    static struct governor governor;
+
+    (void)state;
+    assert_true(governor_in_window(&governor, SECOND, 1e9));
+    governor.has_window = true;
+    assert_false(governor_in_window(&governor, SECOND, 0)); /* nobody has asked the server */
+    governor.window_us = SECOND;
+    governor.window_state.open = true;
+    governor.window_state.seconds = 100;
+    assert_true(governor_in_window(&governor, SECOND, 100));
+    assert_false(governor_in_window(&governor, SECOND, 101));
+    assert_true(governor_in_window(&governor, 51 * SECOND, 49));
+    assert_false(governor_in_window(&governor, 51 * SECOND, 51));
+    assert_false(governor_in_window(&governor, 102 * SECOND, 0));
+}
+
+static void what_is_owed_is_the_worse_of_bytes_and_time(void **state)
+{
+    static struct governor governor;
+    struct reading *lag = &governor.view.readings[SIGNAL_REPLICA_LAG_TIME];
+
+    (void)state;
+    assert_true(governor_owed_part(&governor) == 0);
+    credit_measure(&governor.credit, 10 * MB, 100 * MB, 0);
+    assert_true(fabs(governor_owed_part(&governor) - 0.1) < 1e-9);
+    *lag = (struct reading){.state = READING_OK, .value = 1.5, .limit = 2};
+    assert_true(governor_owed_part(&governor) == 0.75);
+    lag->state = READING_ABSENT;
+    assert_true(fabs(governor_owed_part(&governor) - 0.1) < 1e-9);
 }
 
 int main(void)
@@ -383,6 +424,8 @@ int main(void)
         cmocka_unit_test(the_parts_of_those_that_want_more_add_up_to_one),
         cmocka_unit_test(what_others_wrote_before_they_were_known_does_not_count),
         cmocka_unit_test(a_process_that_died_is_forgotten),
+        cmocka_unit_test(nothing_begins_that_would_overrun_the_window),
+        cmocka_unit_test(what_is_owed_is_the_worse_of_bytes_and_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -289,8 +289,20 @@ static void take_results(struct ask *ask)
     }
 }
 
+/* What PQconnectPoll() waits for. */
+static struct pollfd connecting_on(const struct ask *ask)
+{
+    return (struct pollfd){.fd = PQsocket(ask->connection),
+                           .events = ask->polling == PGRES_POLLING_WRITING ? POLLOUT : POLLIN};
+}
+
+/* Not before the socket is ready: libpq would wait for it, as long as it takes. */
 static void poll_connecting(struct ask *ask)
 {
+    struct pollfd fd = connecting_on(ask);
+
+    if (fd.fd >= 0 && poll(&fd, 1, 0) == 0)
+        return;
     ask->polling = PQconnectPoll(ask->connection);
     if (ask->polling == PGRES_POLLING_FAILED)
         lose(ask, NULL);
@@ -323,7 +335,7 @@ static void wait_for_socket(struct ask *ask, int64_t wait_us)
     struct pollfd fd = {.fd = PQsocket(ask->connection), .events = POLLIN};
 
     if (ask->step == CONNECTING)
-        fd.events = ask->polling == PGRES_POLLING_WRITING ? POLLOUT : POLLIN;
+        fd = connecting_on(ask);
     else if (PQflush(ask->connection) == 1)
         fd.events |= POLLOUT;
     if (wait_us > 0)

@@ -38,6 +38,8 @@ static void note_trouble(struct looking *looking, const struct error *why)
     pthread_mutex_lock(&governor->mutex);
     snprintf(governor->trouble, sizeof(governor->trouble), "%.*s",
              (int)sizeof(governor->trouble) - 1, why->message);
+    if (why->code == ERROR_CONNECTION)
+        governor->unpaced.our_turn = false; /* that lock was the connection's */
     governor_tell(governor, clock_us());
     pthread_mutex_unlock(&governor->mutex);
 }
@@ -116,11 +118,29 @@ static bool look_at_window(struct looking *looking, struct error *error)
     return true;
 }
 
-/* The turn of this database for what cannot be paced: a session lock, gone with the session. */
+/* The number is that of schema.c's locks and two. */
+#define TURN "123511210833263"
+
+static const char TAKE_TURN[] =
+    "SELECT pg_try_advisory_lock(" TURN "),\n"
+    "       (SELECT format('process %s (%s)', l.pid, a.application_name)\n"
+    "          FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database\n"
+    "          LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid\n"
+    "         WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()\n"
+    "           AND (l.classid::bigint << 32) + l.objid::bigint = " TURN " AND l.objsubid = 1\n"
+    "           AND l.pid <> pg_backend_pid())";
+
+static const char GIVE_TURN[] = "SELECT pg_advisory_unlock(" TURN ")";
+
+/*
+ * The turn of this database for what cannot be paced: a session lock, gone with the session. It is
+ * ours from after the server said so until before the server hears that it is not: who asks
+ * meanwhile waits.
+ */
 static bool take_turn(struct looking *looking, struct error *error)
 {
     struct governor *governor = looking->governor;
-    const struct governor_unpaced *unpaced = &governor->unpaced;
+    struct governor_unpaced *unpaced = &governor->unpaced;
     ROWS_AUTO rows = {0};
     bool wanted, take, give;
 
@@ -128,17 +148,18 @@ static bool take_turn(struct looking *looking, struct error *error)
     wanted = unpaced->turn_asked_us > 0 && clock_us() - unpaced->turn_asked_us < GIVEN_UP_US;
     take = wanted && !unpaced->our_turn;
     give = unpaced->our_turn && !wanted && unpaced->running == 0;
+    unpaced->our_turn = unpaced->our_turn && !give;
     pthread_mutex_unlock(&governor->mutex);
-    if (!take && !give)
+    if (give)
+        return query(looking, &rows, GIVE_TURN, NO_PARAMS, error);
+    if (!take)
         return true;
-    /* The number is that of schema.c's locks and two. */
-    if (!query(looking, &rows,
-               take ? "SELECT pg_try_advisory_lock(123511210833263)"
-                    : "SELECT NOT pg_advisory_unlock(123511210833263)",
-               NO_PARAMS, error))
+    if (!query(looking, &rows, TAKE_TURN, NO_PARAMS, error))
         return false;
     pthread_mutex_lock(&governor->mutex);
-    governor->unpaced.our_turn = rows_bool(&rows, 0, 0);
+    unpaced->our_turn = rows_bool(&rows, 0, 0);
+    snprintf(unpaced->turn_of, sizeof(unpaced->turn_of), "%s",
+             !unpaced->our_turn && rows_text(&rows, 0, 1) != NULL ? rows_text(&rows, 0, 1) : "");
     pthread_mutex_unlock(&governor->mutex);
     return true;
 }
@@ -174,7 +195,7 @@ static bool should_listen(const struct governor *governor, int64_t now_us)
     int reason = governor->decision.reason;
 
     if (!governor->view.foreign || !governor_is_auto(governor) || latency->state == READING_OFF ||
-        now_us - governor->listened_us < UNHEARD_US)
+        governor->unpaced.running > 0 || now_us - governor->listened_us < UNHEARD_US)
         return false;
     return latency->state == READING_ABSENT ||
            (reason >= 0 && signal_table[reason].acts == ACTS_LOAD &&

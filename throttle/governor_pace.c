@@ -195,9 +195,7 @@ static bool has_replicas(const struct governor *governor)
 /* Of a limit, what replicas may be behind when something begins that cannot be held back. */
 static bool little_is_owed(const struct governor *governor)
 {
-    const struct credit *credit = &governor->credit;
-
-    return !credit->limited || credit_owed(credit) < credit->limit / 4;
+    return governor_owed_part(governor) < 1.0 / 4;
 }
 
 static bool unpaced_may_go(struct governor *governor, int64_t now_us)

@@ -54,6 +54,7 @@ struct governor_unpaced {
     char what[128];        /* that one */
     char waits[128];       /* the one that asked last, and was told to wait */
     double wait_seconds;   /* that it would take */
+    char turn_of[128];     /* who had the turn when we wanted it last; "": nobody */
 };
 
 /* What is told: what may go, and why not all. */
@@ -143,6 +144,8 @@ bool governor_configure(struct governor *governor, const struct settings *settin
 /* After something was read. */
 void governor_decide(struct governor *governor, int64_t now_us);
 bool governor_is_auto(const struct governor *governor); /* gates, credit and the rate count */
+/* Of what replicas may be behind, bytes or time, the part that they are, as far as is known. */
+double governor_owed_part(const struct governor *governor);
 /* Does nothing begin here, so that a statement of another job may that waits until little is owed?
  */
 bool governor_gives_way(const struct governor *governor);

@@ -70,10 +70,11 @@ static bool say_unpaced(const struct governor *governor, int64_t now_us,
     else if (!governor_in_window(governor, now_us, unpaced->wait_seconds))
         text_appendf(&text, ": it takes about %.0f min, longer than the window stays open",
                      ceil(unpaced->wait_seconds / 60));
-    else if (credit_left(&governor->credit) < governor->credit.limit * 3 / 4)
+    else if (governor_owed_part(governor) >= 1.0 / 4)
         text_append(&text, " until the replicas have less than a quarter of the limit to replay");
     else
-        text_append(&text, " for another one that cannot be paced");
+        text_appendf(&text, " for another one that cannot be paced%s%s",
+                     unpaced->turn_of[0] != '\0' ? ": " : "", unpaced->turn_of);
     say(reason, "waiting", -1, text_string(&text));
     return true;
 }

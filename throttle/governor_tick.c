@@ -126,6 +126,7 @@ static void learn_charge(struct governor *governor, int64_t now_us)
     governor->charge_wal = governor->view.wal;
     governor->charge_us = now_us;
     governor->work.bytes = 0;
+    governor->share.others_write = false;
 }
 
 /* Of the time since the law's last tick, the part in which something of ours was under way. */
@@ -173,9 +174,9 @@ void governor_decide(struct governor *governor, int64_t now_us)
 {
     gates_look(&governor->gates, governor->view.readings, now_us);
     measure_credit(governor);
-    learn_charge(governor, now_us);
     share_follow(&governor->share, governor->settings.priority, governor->view.peers,
                  governor->view.peer_count);
+    learn_charge(governor, now_us);
     governor->wants = governor->work.wanted;
     ask_law(governor, now_us);
 }
@@ -190,13 +191,22 @@ bool governor_in_window(const struct governor *governor, int64_t now_us, double 
     return governor->window_us > 0 && governor->window_state.open && left > 0 && seconds <= left;
 }
 
+double governor_owed_part(const struct governor *governor)
+{
+    const struct credit *credit = &governor->credit;
+    const struct reading *time = &governor->view.readings[SIGNAL_REPLICA_LAG_TIME];
+    double bytes = credit->limited ? credit_owed(credit) / credit->limit : 0;
+    double seconds = time->state == READING_OK ? time->value / time->limit : 0;
+
+    return bytes > seconds ? bytes : seconds;
+}
+
 bool governor_gives_way(const struct governor *governor)
 {
     const struct share *share = &governor->share;
-    const struct credit *credit = &governor->credit;
 
     for (int i = 0; i < share->count; i++)
         if (share->known[i].waits)
-            return credit->limited && credit_owed(credit) >= credit->limit / 8;
+            return governor_owed_part(governor) >= 1.0 / 8;
     return false;
 }

@@ -25,7 +25,8 @@
  * which a percentile is between good and bad, and any controller without memory would go to and
  * fro.
  *
- * It begins with a fifth of a worker. Where nobody else is there, nobody is hurt: the level does
+ * It begins with a fifth of a worker, and stays there until it is known what others feel. Where
+ * nobody else is there, nobody is hurt: the level does
  * not count then, and comes back slowly towards 1, so that it is not forgotten between two visits.
  */
 #include <math.h>
@@ -261,6 +262,7 @@ static void move_level(struct auto_load *load, const struct law_config *config,
     if (worst.ratio < 0)
         return; /* nothing new is known: as it was */
     load->decided_us = input->now_us;
+    load->known = true;
     if (factor < 1) {
         lower(load, config, &worst, factor, input->now_us);
     } else if (!held) {
@@ -270,12 +272,15 @@ static void move_level(struct auto_load *load, const struct law_config *config,
     }
 }
 
-/* There is no baseline yet, or nothing to take one from: as if all were well, step by step. */
-static void move_unknown(struct auto_load *load, const struct law_config *config, int64_t now_us)
+/* Nobody knows what the others feel: there is no baseline yet, or another process works and leaves
+ * no pause to take one from. */
+static void hold_back(struct auto_load *load, const struct law_config *config, int64_t now_us)
 {
     load->decided_us = now_us;
-    load->level = fmin(1, load->level * UP_MOST);
-    choose_workers(load, config, true, now_us);
+    if (load->known)
+        return; /* it was known a moment ago */
+    load->level = fmin(load->level, LEVEL_FIRST / config->workers);
+    choose_workers(load, config, false, now_us);
 }
 
 /* Readings of ten minutes: nothing that could be controlled, so less in proportion. */
@@ -326,7 +331,7 @@ void auto_load_decide(struct auto_load *load, const struct law_config *config,
     if (load->active && due && on)
         move_level(load, config, input, held);
     else if (load->active && due)
-        move_unknown(load, config, input->now_us);
+        hold_back(load, config, input->now_us);
     else if (!load->active && due) {
         load->level = fmin(1, load->level * RETURN);
         load->decided_us = input->now_us;

@@ -62,6 +62,7 @@ struct auto_load {
     int64_t raise_after_us, raise_wait_us;
     double checkpoints; /* as the level, for checkpoints-requested alone */
     int reason;         /* of the level */
+    bool known;         /* what others feel has been, once */
     bool active;        /* the level and its workers count now */
     double part;        /* of all workers that may be busy, after all: level, or 1 */
 };

@@ -56,7 +56,8 @@ static const char REPLICAS[] =
 
 /*
  * a: what it retains; b: percent of what is allowed that are left; c: age of its snapshot (what
- * catalog_xmin holds back are catalogues only). A slot that is lost retains nothing.
+ * catalog_xmin holds back are catalogues only). A slot that is lost retains nothing, whatever
+ * positions it still shows.
  */
 static const char SLOTS[] =
     "SELECT 'slot', slot_name::text, (log.lsn - restart_lsn)::float8,\n"
@@ -64,8 +65,8 @@ static const char SLOTS[] =
     "            least(100, 100.0 * greatest(safe_wal_size, 0)\n"
     "                       / greatest(pg_size_bytes(current_setting('max_slot_wal_keep_size')),\n"
     "                                  1)) END,\n"
-    "       age(xmin)::float8, active, wal_status\n"
-    "  FROM pg_replication_slots, log";
+    "       age(xmin)::float8, active, NULL\n"
+    "  FROM pg_replication_slots, log WHERE wal_status IS DISTINCT FROM 'lost'";
 
 /*
  * a: the oldest snapshot that holds back vacuum here. Snapshots of other databases do not, nor do
@@ -230,9 +231,9 @@ void probe_sql_slow(const struct probe *probe, struct text *sql)
     text_append(sql, WITH_ACTIVITY);
     text_append(sql, LOG);
     add(sql, FOREIGN);
-    if (probe_on(probe, SIGNAL_REPLICA_LAG_BYTES) || probe_on(probe, SIGNAL_REPLICA_LAG_TIME) ||
-        probe_on(probe, SIGNAL_REPLICAS_MISSING))
-        add(sql, REPLICAS);
+    /* Whatever is on: a job keeps the names of those that it saw at its start, and while one is
+     * there its unpaced statements run one by one. */
+    add(sql, REPLICAS);
     if (wants_slots(probe))
         add(sql, SLOTS);
     if (probe_on(probe, SIGNAL_XMIN_AGE))
@@ -261,7 +262,8 @@ void probe_sql_slow(const struct probe *probe, struct text *sql)
 static const char DISK[] =
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8\n"
     "       + coalesce((SELECT max(pg_current_wal_insert_lsn() - restart_lsn)\n"
-    "                     FROM pg_replication_slots), 0)::float8\n"
+    "                     FROM pg_replication_slots\n"
+    "                    WHERE wal_status IS DISTINCT FROM 'lost'), 0)::float8\n"
     "  FROM pg_class AS c\n"
     " WHERE c.oid = ANY ({tables}::oid[])\n"
     "    OR c.relkind IN ('r', 'm') AND c.relname ~ {pattern}\n"

@@ -20,7 +20,6 @@ void share_follow(struct share *share, int64_t priority, const struct probe_peer
     double all = (double)priority;
 
     share->count = 0;
-    share->others_write = false;
     for (int i = 0; i < count && i < PROBE_PEERS_MAX; i++) {
         double more = peers[i].written - written_before(&before, &peers[i]);
 

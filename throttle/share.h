@@ -25,7 +25,7 @@
 struct share {
     double part;       /* 0 < part <= 1 */
     double others;     /* bytes of log that those who want more have written, while known */
-    bool others_write; /* anybody did, between the last two looks */
+    bool others_write; /* anybody did, since the reader said false */
     int count;
     struct probe_peer known[PROBE_PEERS_MAX];
 };
