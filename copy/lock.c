@@ -247,6 +247,23 @@ bool lock_tables(struct run *run, const char *tables, const char *mode, struct l
     }
 }
 
+bool lock_patiently(struct run *run, bool (*work)(struct run *run, void *arg, struct error *error),
+                    void *arg, struct error *error)
+{
+    unsigned seed = (unsigned)clock_us();
+
+    for (int attempts = 1; !work(run, arg, error); attempts++) {
+        if (stop_wanted(run->stop) || !lock_in_the_way(error) ||
+            attempts >= run->job.settings.lock_tries)
+            return false;
+        log_verbose(run->log, "try %d: %s", attempts, error->message);
+        if (!stop_sleep_ms(run->stop, lock_backoff_ms(attempts, &seed), error))
+            return false;
+        error_clear(error);
+    }
+    return true;
+}
+
 void lock_print_change(const struct run *run, const char *tables, const char *mode, const char *sql,
                        struct text *script)
 {
@@ -311,6 +328,7 @@ bool lock_and_change(struct run *run, const struct lock_change *change, struct l
 {
     unsigned seed = (unsigned)clock_us();
 
+    *report = (struct lock_report){0};
     for (int64_t tries = 1;; tries++) {
         if (change_once(run, change, report, error)) {
             progress_moving(run->progress);

@@ -67,6 +67,14 @@ void lock_print(const struct run *run, const char *tables, const char *mode, str
  * timeout of a statement that locks several tables (57014: a stop by the user, too). */
 bool lock_in_the_way(const struct error *error);
 
+/*
+ * For what only reads the table's definition, which a strong lock of somebody else's keeps from it
+ * for longer than lock.timeout: `work` again and again, up to lock.tries times, while a lock is in
+ * the way. It leaves no transaction open.
+ */
+bool lock_patiently(struct run *run, bool (*work)(struct run *run, void *arg, struct error *error),
+                    void *arg, struct error *error) MUST_CHECK;
+
 /* Between two tries: 50 ms and more with every try, with jitter, at most 1 s. */
 int64_t lock_backoff_ms(int attempt, unsigned *seed);
 

@@ -459,6 +459,34 @@ static void a_cutover_waits_for_the_window(void)
     t_expect("SELECT state FROM pghaul.job", "cut_over");
 }
 
+/* It closes while the cut-over waits for an old snapshot: the swap waits for the next one, with
+ * triggers that log again. */
+static void a_window_that_closes_before_the_swap_is_heeded(void)
+{
+    static const char MODE[] = "SELECT facts -> 'log_1' ->> 'mode' FROM pghaul.job";
+    struct t_session *old = t_session("old");
+    struct t_process *cutover;
+    struct t_result result;
+
+    make_table();
+    wait_for_standby();
+    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint", "--job", JOB);
+    t_do(old, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t");
+    cutover = t_start("cutover", JOB, "--yes", NULL);
+    t_wait_until(MODE, "dual-write", 30);
+    t_runs(0, "set", JOB, t_format("window=%s", closed_window()));
+    t_wait_until(DECISION, "window", 30);
+    t_do(old, "COMMIT");
+    t_wait_until(MODE, "log", 30);
+    t_expect("SELECT state FROM pghaul.job", "ready");
+    t_sql("UPDATE t SET n = 7 WHERE id <= 10");
+    t_runs(0, "set", JOB, "window=");
+    t_wait(cutover, &result);
+    t_expect_status(&result, 0);
+    t_expect("SELECT state FROM pghaul.job", "cut_over");
+    t_expect("SELECT count(*) FROM t WHERE n = 7", "10");
+}
+
 /* It keeps up with the application as a job on its way does, and waits as one does. */
 static void a_job_at_rest_keeps_up_within_its_limits(void)
 {
@@ -655,6 +683,7 @@ int main(void)
         t_test(nonsense_is_refused),
         t_test(outside_of_its_window_a_job_waits),
         t_test(a_cutover_waits_for_the_window),
+        t_test(a_window_that_closes_before_the_swap_is_heeded),
         t_test(a_job_at_rest_keeps_up_within_its_limits),
         t_test(while_a_replica_is_attached_unpaced_statements_take_turns),
         t_test(what_cannot_be_paced_waits_until_little_is_owed),

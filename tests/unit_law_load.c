@@ -95,6 +95,38 @@ static void load_that_cannot_be_read_freezes_it(void **state)
     }
 }
 
+/* There is no baseline: another process leaves no pause to take one from. */
+static void what_others_feel_is_not_risked_unknown(void **state)
+{
+    struct ticks ticks;
+    double first;
+
+    (void)state;
+    ticks_begin(&ticks, &law_auto, 2);
+    ticks_work(&ticks, 300, 50 * MB, 0); /* nobody else is there */
+    assert_int_equal(ticks.decision.workers, 2);
+    ticks.input.foreign = true;
+    ticks.readings[SIGNAL_FOREGROUND_LATENCY] =
+        (struct reading){.state = READING_ABSENT, .limit = 3};
+    ticks_work(&ticks, 10, 50 * MB, 0);
+    first = rest_seconds(&ticks.decision);
+    assert_int_equal(ticks.decision.workers, 1);
+    assert_int_equal(ticks.decision.reason, SIGNAL_FOREGROUND_LATENCY);
+    assert_true(fabs(first / TICKS_CHUNK_S - 4) < 0.01);
+    ticks_work(&ticks, 300, 50 * MB, 0);
+    assert_true(rest_seconds(&ticks.decision) == first);
+    for (int i = 0; i < 120; i++) {
+        ticks_read(&ticks, SIGNAL_FOREGROUND_LATENCY, 1.02, 3);
+        ticks_work(&ticks, 1, 50 * MB, 0);
+    }
+    assert_int_equal(ticks.decision.workers, 2);
+    /* Once it has been known, a moment without is no news. */
+    ticks.readings[SIGNAL_FOREGROUND_LATENCY].state = READING_ABSENT;
+    ticks_work(&ticks, 60, 50 * MB, 0);
+    assert_int_equal(ticks.decision.workers, 2);
+    ticks_end(&ticks);
+}
+
 static void checkpoints_that_come_early_slow_it_in_proportion(void **state)
 {
     struct ticks ticks;
@@ -222,6 +254,7 @@ int main(void)
         cmocka_unit_test(others_that_are_fine_let_it_go_on),
         cmocka_unit_test(others_that_suffer_make_it_rest),
         cmocka_unit_test(load_that_cannot_be_read_freezes_it),
+        cmocka_unit_test(what_others_feel_is_not_risked_unknown),
         cmocka_unit_test(checkpoints_that_come_early_slow_it_in_proportion),
         cmocka_unit_test(who_waits_for_a_lock_of_ours_gets_small_chunks_at_once),
         cmocka_unit_test(time_that_does_not_move_changes_nothing),

@@ -26,8 +26,8 @@
  * fro.
  *
  * It begins with a fifth of a worker, and stays there until it is known what others feel. Where
- * nobody else is there, nobody is hurt: the level does
- * not count then, and comes back slowly towards 1, so that it is not forgotten between two visits.
+ * nobody else is there, nobody is hurt: the level does not count then, and comes back slowly
+ * towards 1, so that it is not forgotten between two visits.
  */
 #include <math.h>
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "copy/kinds/column_parts.h"
+#include "copy/lock.h"
 
 static bool same(const char *a, const char *b)
 {
@@ -79,14 +80,21 @@ static void compare(const struct twin *then, const struct twin *now, struct text
     compare_statistics(now, then, list);
 }
 
-static bool read_now(struct run *run, struct arena *arena, struct twin *now, struct error *error)
+struct reading {
+    struct arena arena;
+    struct twin now;
+};
+
+static bool read_now(struct run *run, void *arg, struct error *error)
 {
+    struct reading *reading = arg;
     const struct column_plan *plan = column_plan_of(run);
+    struct arena *arena = &reading->arena;
     struct table *table;
-    bool ok =
-        table_describe(run->session, plan->table_oid, arena, &table, error) &&
-        session_begin(run->session, error) &&
-        twin_read(run, table, plan->column, plan->hidden, NULL, plan->prefix, arena, now, error);
+    bool ok = table_describe(run->session, plan->table_oid, arena, &table, error) &&
+              session_begin(run->session, error) &&
+              twin_read(run, table, plan->column, plan->hidden, NULL, plan->prefix, arena,
+                        &reading->now, error);
 
     session_rollback(run->session);
     return ok;
@@ -108,15 +116,15 @@ static void leave_out_ours(const struct column_plan *plan, struct twin *now)
 bool column_check_before(struct run *run, struct error *error)
 {
     const struct column_plan *plan = column_plan_of(run);
-    struct arena arena = {0};
-    struct twin now = {0};
+    struct reading reading = {0};
     TEXT_AUTO list = {0};
-    bool ok = column_restore_references(run, error) && read_now(run, &arena, &now, error);
+    bool ok =
+        column_restore_references(run, error) && lock_patiently(run, read_now, &reading, error);
 
-    leave_out_ours(plan, &now);
+    leave_out_ours(plan, &reading.now);
     if (ok)
-        compare(plan->before, &now, &list);
-    arena_deinit(&arena);
+        compare(plan->before, &reading.now, &list);
+    arena_deinit(&reading.arena);
     if (!ok || list.used == 0)
         return ok;
     error_set(error, ERROR_REFUSED, "column %s is not as it was when the job was planned",

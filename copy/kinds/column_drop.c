@@ -262,8 +262,9 @@ static bool drop_cutover(struct run *run, struct error *error)
         return true;
     if (!job_is(&run->job, "ready") && job_open(&run->job) && !reach_ready(run, error))
         return false;
-    return lead_in(run, "ready", "cutover", error) && (run->force || refuse_used(run, error)) &&
-           run_until(run, hide, "cut_over", error) && run_unlead(run, error);
+    return pace_phase_begin(run, error) && lead_in(run, "ready", "cutover", error) &&
+           (run->force || refuse_used(run, error)) && run_until(run, hide, "cut_over", error) &&
+           run_unlead(run, error);
 }
 
 /* The name is back in milliseconds; NOT NULL, which reads the table, comes after that. */
