@@ -463,7 +463,7 @@ static void a_cutover_waits_for_the_window(void)
  * triggers that log again. */
 static void a_window_that_closes_before_the_swap_is_heeded(void)
 {
-    static const char MODE[] = "SELECT facts -> 'log_1' ->> 'mode' FROM pghaul.job";
+    static const char MODE[] = "SELECT facts -> 'forward' ->> 'mode' FROM pghaul.job";
     struct t_session *old = t_session("old");
     struct t_process *cutover;
     struct t_result result;
