@@ -439,16 +439,20 @@ static void outside_of_its_window_a_job_waits(void)
     expect_done(job);
 }
 
-static void a_cutover_waits_for_the_window(void)
+static void make_ready(void)
+{
+    make_table();
+    wait_for_standby();
+    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint", "--job", JOB);
+}
+
+static void expect_cutover_waits_for_the_window(void)
 {
     struct t_process *cutover;
     struct t_result result;
 
-    make_table();
-    wait_for_standby();
-    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint", "--job", JOB);
     t_runs(0, "set", JOB, t_format("window=%s", closed_window()));
-    cutover = t_start("cutover", JOB, "--yes", NULL);
+    cutover = t_start("cutover", JOB, "--yes", "--force", NULL);
     t_wait_until("SELECT decision = 'window' AND at > now() - interval '2 s'\n"
                  "  FROM pghaul.sample ORDER BY at DESC LIMIT 1",
                  "t", 30);
@@ -457,6 +461,20 @@ static void a_cutover_waits_for_the_window(void)
     t_wait(cutover, &result);
     t_expect_status(&result, 0);
     t_expect("SELECT state FROM pghaul.job", "cut_over");
+}
+
+static void a_swap_of_tables_waits_for_the_window(void)
+{
+    make_ready();
+    expect_cutover_waits_for_the_window();
+}
+
+static void the_hiding_of_a_column_waits_for_the_window(void)
+{
+    make_table();
+    wait_for_standby();
+    t_runs(0, "column", "drop", "t", "filler", "--job", JOB);
+    expect_cutover_waits_for_the_window();
 }
 
 /* It closes while the cut-over waits for an old snapshot: the swap waits for the next one, with
@@ -468,9 +486,7 @@ static void a_window_that_closes_before_the_swap_is_heeded(void)
     struct t_process *cutover;
     struct t_result result;
 
-    make_table();
-    wait_for_standby();
-    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint", "--job", JOB);
+    make_ready();
     t_do(old, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t");
     cutover = t_start("cutover", JOB, "--yes", NULL);
     t_wait_until(MODE, "dual-write", 30);
@@ -493,9 +509,7 @@ static void a_job_at_rest_keeps_up_within_its_limits(void)
     struct t_process *resumed;
     struct t_result result;
 
-    make_table();
-    wait_for_standby();
-    t_runs(0, "alter", "t", "--do", "ALTER COLUMN n TYPE bigint", "--job", JOB);
+    make_ready();
     t_sql("UPDATE t SET n = 1 WHERE id <= 100");
     t_runs(0, "set", JOB, t_format("window=%s", closed_window()));
     resumed = t_start("resume", JOB, NULL);
@@ -682,7 +696,8 @@ int main(void)
         t_test(a_probe_that_hangs_closes),
         t_test(nonsense_is_refused),
         t_test(outside_of_its_window_a_job_waits),
-        t_test(a_cutover_waits_for_the_window),
+        t_test(a_swap_of_tables_waits_for_the_window),
+        t_test(the_hiding_of_a_column_waits_for_the_window),
         t_test(a_window_that_closes_before_the_swap_is_heeded),
         t_test(a_job_at_rest_keeps_up_within_its_limits),
         t_test(while_a_replica_is_attached_unpaced_statements_take_turns),

@@ -192,12 +192,6 @@ static bool has_replicas(const struct governor *governor)
     return governor->view.replica_count > 0;
 }
 
-/* Of a limit, what replicas may be behind when something begins that cannot be held back. */
-static bool little_is_owed(const struct governor *governor)
-{
-    return governor_owed_part(governor) < 1.0 / 4;
-}
-
 static bool unpaced_may_go(struct governor *governor, int64_t now_us)
 {
     if (!governor_is_auto(governor))
@@ -205,7 +199,7 @@ static bool unpaced_may_go(struct governor *governor, int64_t now_us)
     if (governor->read_us == 0 || now_us - governor->read_us > SIGNAL_STALE_US ||
         gates_closed(&governor->gates) >= 0)
         return false;
-    if (!little_is_owed(governor)) {
+    if (!governor_owes_little(governor)) {
         governor->unpaced.owed_us = now_us;
         look_soon(governor);
         return false;

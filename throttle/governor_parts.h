@@ -146,6 +146,8 @@ void governor_decide(struct governor *governor, int64_t now_us);
 bool governor_is_auto(const struct governor *governor); /* gates, credit and the rate count */
 /* Of what replicas may be behind, bytes or time, the part that they are, as far as is known. */
 double governor_owed_part(const struct governor *governor);
+/* Little is owed, so that something may begin that cannot be held back. */
+bool governor_owes_little(const struct governor *governor);
 /* Does nothing begin here, so that a statement of another job may that waits until little is owed?
  */
 bool governor_gives_way(const struct governor *governor);

@@ -70,7 +70,7 @@ static bool say_unpaced(const struct governor *governor, int64_t now_us,
     else if (!governor_in_window(governor, now_us, unpaced->wait_seconds))
         text_appendf(&text, ": it takes about %.0f min, longer than the window stays open",
                      ceil(unpaced->wait_seconds / 60));
-    else if (governor_owed_part(governor) >= 1.0 / 4)
+    else if (!governor_owes_little(governor))
         text_append(&text, " until the replicas have less than a quarter of the limit to replay");
     else
         text_appendf(&text, " for another one that cannot be paced%s%s",

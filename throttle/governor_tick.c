@@ -191,6 +191,9 @@ bool governor_in_window(const struct governor *governor, int64_t now_us, double 
     return governor->window_us > 0 && governor->window_state.open && left > 0 && seconds <= left;
 }
 
+/* Others keep below half of it while one waits for it. */
+static const double OWED_LITTLE = 1.0 / 4;
+
 double governor_owed_part(const struct governor *governor)
 {
     const struct credit *credit = &governor->credit;
@@ -201,12 +204,17 @@ double governor_owed_part(const struct governor *governor)
     return bytes > seconds ? bytes : seconds;
 }
 
+bool governor_owes_little(const struct governor *governor)
+{
+    return governor_owed_part(governor) < OWED_LITTLE;
+}
+
 bool governor_gives_way(const struct governor *governor)
 {
     const struct share *share = &governor->share;
 
     for (int i = 0; i < share->count; i++)
         if (share->known[i].waits)
-            return governor_owed_part(governor) >= 1.0 / 8;
+            return governor_owed_part(governor) >= OWED_LITTLE / 2;
     return false;
 }
